@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What must survive: a small transactional key-value store in STATE, LMDB with a journal before it.
+ *
+ * A change is a struct tp_ledger_batch: puts and removals that hold together. tp_ledger_apply() appends it to STATE/journal with
+ * one write(2), so that it survives SIGKILL at once; a writer thread brings what is in the journal into LMDB with full sync
+ * within interval_ns, or at once for tp_ledger_sync(), and then starts the journal anew. Opening replays what the journal has;
+ * a torn last record is dropped, anything else that is wrong is an error. Later orders commit samples through the same thread, as
+ * one transaction for all that arrived together, and answer from its callback.
+ *
+ * Keys are at most 500 bytes, values at most 128 KiB. All functions may be called from any thread. No call but open, close and
+ * tp_ledger_sync() waits for a disk flush.
+ *
+ * Errors: -ENOSPC full disk or map, -EROFS after a failed sync or write (the ledger is read-only until it is opened again),
+ * -ENOMEM, -EBADMSG a file that is damaged or not ours (with text at open), -EBUSY STATE is in use.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "store/clock.h"
+#include "store/errtext.h"
+
+enum tp_ledger_table {
+	TP_LEDGER_META,	 /* name -> value: uuid, version, generations */
+	TP_LEDGER_NODES, /* inode number, 8 bytes big endian -> attributes (drawn where they are encoded) */
+	TP_LEDGER_NAMES, /* parent's inode number, 8 bytes big endian, and the name -> inode number */
+	TP_LEDGER_TABLES
+};
+
+struct tp_ledger;
+struct tp_ledger_batch;
+
+struct tp_ledger_info {
+	unsigned char uuid[16];	 /* of this store, made with it */
+	bool created;		 /* it was made just now */
+	uint64_t replayed;	 /* journal records that were applied at open */
+};
+
+/*
+ * Opens STATE's ledger (making STATE and the ledger when they are missing). -EBUSY: a living process has it (err names its pid
+ * where it is known). state is a directory; a regular file, or a directory that holds something else's ledger: -EBADMSG.
+ */
+int tp_ledger_open(const char *state, const struct tp_clock *clock, uint64_t interval_ns, struct tp_err *err,
+	struct tp_ledger **ret, struct tp_ledger_info *ret_info);
+/* Brings everything into LMDB and closes. Returns what the last sync returned. NULL is allowed. */
+int tp_ledger_close(struct tp_ledger *l);
+
+/* NULL when the heap is exhausted. */
+struct tp_ledger_batch *tp_ledger_batch_new(void);
+void tp_ledger_batch_free(struct tp_ledger_batch *b);
+int tp_ledger_batch_put(struct tp_ledger_batch *b, enum tp_ledger_table t, const void *key, size_t key_len,
+	const void *value, size_t value_len);
+int tp_ledger_batch_remove(struct tp_ledger_batch *b, enum tp_ledger_table t, const void *key, size_t key_len);
+/* Appends b to the journal: all of it survives SIGKILL from now on, or none of it. b is empty afterwards, on success. */
+int tp_ledger_apply(struct tp_ledger *l, struct tp_ledger_batch *b);
+/* Returns when all that was applied before is on stable storage. */
+int tp_ledger_sync(struct tp_ledger *l);
+/* Is it read-only because a write or a sync failed? 0 or the errno of that. */
+int tp_ledger_trouble(struct tp_ledger *l);
+
+/* Calls each entry of t in key order, from LMDB and the journal as of open; only before the first apply. Stops at the first non-zero return, and returns it. */
+int tp_ledger_scan(struct tp_ledger *l, enum tp_ledger_table t,
+	int (*each)(const void *key, size_t key_len, const void *value, size_t value_len, void *user), void *user);
+
+/* A number that this store never gave out before, 1 or more; blocks of 65,536 are reserved durably ahead, without waiting on the way. 0 when the ledger is read-only and the block is used up. */
+uint64_t tp_ledger_next_generation(struct tp_ledger *l);
