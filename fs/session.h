@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The FUSE protocol, spoken directly: libfuse mounts, and everything after that (INIT, reading requests, replies, notifications, interrupts) is
+ * here, since what the design needs (payload that lands in pool pages, O_TMPFILE, parallel directory operations, mmap on direct files, FOPEN_STREAM,
+ * a mount that a successor takes over) is not in libfuse 3.14.
+ *
+ * Reading. One thread at a time reads /dev/fuse, under read_lock, so that the order of requests is known: a request knows which RELEASEs
+ * were read before it, and tp_request_after_releases() waits (microseconds) until those have been handled. While requests come from one
+ * client one thread does all, on that client's processor; more join when they come from several in turn. No handler may wait for a request that was not
+ * read yet, nor for the notifier: what must wait is parked (struct tp_wait) and answered later from any thread.
+ *
+ * Payload. A thread reads into a small head and, behind it, its staging: about 1 MiB of pool pages. A WRITE's bytes therefore lie in pages that the
+ * handler may keep (tp_request_take_pages()); the staging is filled up again before the next read, from the heap when the pool has no room.
+ *
+ * Replies are written with one writev(2); a failed one (the caller is gone: ENOENT) is nothing. No lock is held while a reply is written.
+ *
+ * Notifications are sent by one thread, in order, and never from a handler, because the kernel takes the directory's lock for them.
+ */
+#pragma once
+
+#include <linux/fuse.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "store/errtext.h"
+#include "store/list.h"
+#include "store/pool.h"
+#include "store/stats.h"
+
+#define TP_WRITE_BYTES_MAX (1u << 20)
+#define TP_PAYLOAD_RUNS_MAX 24
+/* Opcodes that the headers of the oldest supported distribution may lack are defined in session.c. */
+
+struct tp_session;
+
+/* What is needed to answer: small, copied by value into whatever waits. */
+struct tp_caller {
+	uint64_t unique;
+	uint64_t node;
+	uint32_t opcode;
+	uint32_t uid, gid;
+	uint32_t pid;	/* of the thread that asks, in our pid namespace; 0: not visible, or nobody's (RELEASE, write-back) */
+	int fd;		/* the /dev/fuse descriptor that it was read from and must be answered on */
+	uint64_t started_ns; /* monotonic, for the histograms */
+};
+
+struct tp_request {
+	struct tp_caller caller;
+	struct tp_session *session;
+	const void *arg;	/* what follows the header, contiguous and NUL-terminated one byte beyond arg_len; for WRITE the struct fuse_write_in alone */
+	size_t arg_len;
+	/* WRITE only: the bytes. */
+	struct iovec payload[TP_PAYLOAD_RUNS_MAX + 1];
+	unsigned payload_count;
+	size_t payload_len;
+	struct tp_run runs[TP_PAYLOAD_RUNS_MAX]; /* pool pages that hold the first bytes of it, in order */
+	unsigned runs_count;
+	uint64_t order;	    /* place in the order of reading */
+};
+
+/* The handler answers by exactly one tp_reply_*() or parks the request; it is called by reading threads. FORGET, BATCH_FORGET: no reply. */
+struct tp_session_ops {
+	void (*handle)(struct tp_request *r, void *user);
+	/* INIT was answered: the mount works from now on. Optional. */
+	void (*ready)(void *user);
+};
+
+struct tp_session_options {
+	const char *mountpoint;
+	const char *fuse_options;   /* FUSE's own, comma-separated, may be NULL */
+	bool default_permissions;
+	bool read_only;
+	unsigned threads_max;
+	struct tp_pool *pool;
+	struct tp_stats *stats;	    /* op_count and op_time are counted here */
+	const struct tp_session_ops *ops;
+	void *user;
+};
+
+/* Mounts (as root directly, else through fusermount3: libfuse's fuse_session_mount). Errors with text. */
+int tp_session_new(const struct tp_session_options *options, struct tp_err *err, struct tp_session **ret);
+/* For tests and fuzzing: speaks on fd (a socketpair of type SOCK_SEQPACKET) instead of a mount. Takes ownership of fd on success. */
+int tp_session_new_fd(const struct tp_session_options *options, int fd, struct tp_session **ret);
+/* Reads and handles until the mount is gone or tp_session_stop(). On return all waits have been cancelled and all threads of the session have ended. */
+int tp_session_serve(struct tp_session *s);
+/* From any thread. Unmounts (lazily when busy). */
+void tp_session_stop(struct tp_session *s);
+void tp_session_free(struct tp_session *s);
+
+/* Waits until every RELEASE that was read before r has been handled; cheap when there is none. Returns true when it had to wait. Not to be called from the handler of a RELEASE. */
+bool tp_request_after_releases(struct tp_request *r);
+/* Takes the first `pages` pages of the payload (all in r->runs) into ret_runs (room for TP_PAYLOAD_RUNS_MAX): the caller owns them now. */
+void tp_request_take_pages(struct tp_request *r, unsigned pages, struct tp_run *ret_runs, unsigned *ret_count);
+
+/* Each answers a request; error is positive or negative errno, 0 for success without data. */
+void tp_reply_error(struct tp_session *s, const struct tp_caller *c, int error);
+void tp_reply_data(struct tp_session *s, const struct tp_caller *c, const void *data, size_t len);
+/* At most 1,000 entries. iov[0] is left free by the caller for the header. */
+void tp_reply_iov(struct tp_session *s, const struct tp_caller *c, struct iovec *iov, unsigned count);
+
+/*
+ * A request that waits: embedded in the waiter's own heap object. It is in the session's table from tp_wait_add() until exactly one of
+ * tp_wait_take() (by who completes it; returns false when it was cancelled) or its cancel callback (the caller was interrupted or the session ends; the callback
+ * answers with EINTR and frees). cancel is called with no lock held.
+ */
+struct tp_wait {
+	struct tp_list link;	/* by the session's wait lock */
+	struct tp_caller caller;
+	uint64_t since_ns;
+	char what[160];		/* for .tidepool/waits: "write NAME: no room" */
+	void (*cancel)(struct tp_wait *w);
+	bool waiting;		/* by the session's wait lock */
+};
+
+/* -EINTR: the caller's interrupt had come already; nothing was added, the caller answers. what, cancel and caller are set. */
+int tp_wait_add(struct tp_session *s, struct tp_wait *w);
+bool tp_wait_take(struct tp_session *s, struct tp_wait *w);
+/* Calls each for all that wait, oldest first, under the wait lock: copies only. */
+void tp_wait_each(struct tp_session *s, void (*each)(const struct tp_wait *w, void *user), void *user);
+
+/* Queued for the notifier thread; never block. A name that the kernel does not know is nothing. */
+void tp_notify_entry(struct tp_session *s, uint64_t parent_node, const char *name, size_t name_len);
+/* off < 0: attributes only; len 0: to the end. */
+void tp_notify_inode(struct tp_session *s, uint64_t node, int64_t off, int64_t len);
+/* Calls done(user) from the notifier thread when all that was queued before has been sent. -ENOMEM: not queued, the caller goes on without. */
+int tp_notify_then(struct tp_session *s, void (*done)(void *user), void *user);
+uint64_t tp_notify_depth(struct tp_session *s);
