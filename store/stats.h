@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* X(enum suffix, Prometheus name without tidepool_, help) */
 #define TP_COUNTERS(X)                                                                                       \
@@ -79,3 +80,9 @@ static inline uint64_t tp_stats_get(struct tp_stats *s, enum tp_counter c)
 
 void tp_stats_init(struct tp_stats *s);
 void tp_stats_time(struct tp_stats_histogram *h, uint64_t ns);
+
+/*
+ * Writes everything as Prometheus text. op_names has TP_STATS_OPS_MAX entries, the operations' names by number (NULL: not shown); NULL leaves
+ * the operations out. A failed write shows in ferror(out).
+ */
+void tp_stats_render(struct tp_stats *s, const char *const *op_names, FILE *out);
