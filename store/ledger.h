@@ -2,17 +2,23 @@
 /*
  * What must survive: a small transactional key-value store in STATE, LMDB with a journal before it.
  *
- * A change is a struct tp_ledger_batch: puts and removals that hold together. tp_ledger_apply() appends it to STATE/journal with
- * one write(2), so that it survives SIGKILL at once; a writer thread brings what is in the journal into LMDB with full sync
- * within interval_ns, or at once for tp_ledger_sync(), and then starts the journal anew. Opening replays what the journal has;
- * a torn last record is dropped, anything else that is wrong is an error. Later orders commit samples through the same thread, as
- * one transaction for all that arrived together, and answer from its callback.
+ * A change is a struct tp_ledger_batch: puts and removals that hold together. tp_ledger_apply() appends it to
+ * the journal (journal.h, STATE/journal.0 and .1) with one write(2), so that it survives SIGKILL at once; a
+ * writer thread brings what is in the journal into LMDB (STATE/ledger) with full sync within interval_ns, or
+ * at once for tp_ledger_sync(), and then starts the journal anew. Opening replays what the journal has; a
+ * torn last record is dropped, anything else that is wrong is an error. Later orders commit samples through
+ * the same thread, as one transaction for all that arrived together, and answer from its callback.
  *
- * Keys are at most 500 bytes, values at most 128 KiB. All functions may be called from any thread. No call but open, close and
- * tp_ledger_sync() waits for a disk flush.
+ * Nothing is kept in memory of what is not in LMDB yet: the writer reads it back from the journal. LMDB does
+ * not survive fork(), and the thread neither: a daemon opens its ledger after it has become one.
  *
- * Errors: -ENOSPC full disk or map, -EROFS after a failed sync or write (the ledger is read-only until it is opened again),
- * -ENOMEM, -EBADMSG a file that is damaged or not ours (with text at open), -EBUSY STATE is in use.
+ * Keys are 1 to 500 bytes, values at most 128 KiB, a batch at most 16 MiB. All functions may be called from
+ * any thread. No call but open, close and tp_ledger_sync() waits for a disk flush.
+ *
+ * Errors: -ENOSPC full disk: nothing changed, and what was applied is still in the journal; -ENOMEM: nothing
+ * changed; -EROFS after a failed sync or write (the ledger is read-only until it is opened again); -EBADMSG a
+ * file that is damaged or not ours (with text at open); -EBUSY STATE is in use; -EINVAL a key or value of a
+ * length that is not allowed.
  */
 #pragma once
 
@@ -37,11 +43,15 @@ struct tp_ledger_info {
 	unsigned char uuid[16];	 /* of this store, made with it */
 	bool created;		 /* it was made just now */
 	uint64_t replayed;	 /* journal records that were applied at open */
+	uint64_t dropped_bytes;	 /* of the journal, left out: a torn record, or lost in a crash of the machine */
 };
 
 /*
- * Opens STATE's ledger (making STATE and the ledger when they are missing). -EBUSY: a living process has it (err names its pid
- * where it is known). state is a directory; a regular file, or a directory that holds something else's ledger: -EBADMSG.
+ * Opens STATE's ledger (making STATE with mode 0700 and the ledger when they are missing). -EBUSY: a living
+ * process has it (err names its pid where it is known). -EOPNOTSUPP: STATE is on a file system that is
+ * refused (state.h). -EACCES: no permission. A regular file, a directory that holds something else's ledger,
+ * another version, a damaged file: -EBADMSG. -ENOENT: the directory above STATE is missing. clock says how
+ * old a change is; it outlives the ledger.
  */
 int tp_ledger_open(const char *state, const struct tp_clock *clock, uint64_t interval_ns, struct tp_err *err,
 	struct tp_ledger **ret, struct tp_ledger_info *ret_info);
@@ -51,19 +61,41 @@ int tp_ledger_close(struct tp_ledger *l);
 /* NULL when the heap is exhausted. */
 struct tp_ledger_batch *tp_ledger_batch_new(void);
 void tp_ledger_batch_free(struct tp_ledger_batch *b);
+/*
+ * Adds to b, or changes nothing: -EINVAL (also for a key of META that is the ledger's own), -EMSGSIZE a batch
+ * that is too long, -ENOMEM.
+ */
 int tp_ledger_batch_put(struct tp_ledger_batch *b, enum tp_ledger_table t, const void *key, size_t key_len,
 	const void *value, size_t value_len);
 int tp_ledger_batch_remove(struct tp_ledger_batch *b, enum tp_ledger_table t, const void *key, size_t key_len);
-/* Appends b to the journal: all of it survives SIGKILL from now on, or none of it. b is empty afterwards, on success. */
+/*
+ * Appends b to the journal: all of it survives SIGKILL from now on, or none of it. b is empty afterwards, on
+ * success, and unchanged otherwise.
+ */
 int tp_ledger_apply(struct tp_ledger *l, struct tp_ledger_batch *b);
-/* Returns when all that was applied before is on stable storage. */
+/*
+ * Returns when all that was applied before is on stable storage. -ENOSPC and -ENOMEM: not now, it is tried
+ * again at the next interval and the next call; -EROFS: never.
+ */
 int tp_ledger_sync(struct tp_ledger *l);
-/* Is it read-only because a write or a sync failed? 0 or the errno of that. */
+/*
+ * Is something wrong? 0, or a positive errno. ENOSPC and ENOMEM pass: LMDB waits for room, what is applied
+ * stays in the journal. Anything else is what made the ledger read-only.
+ */
 int tp_ledger_trouble(struct tp_ledger *l);
 
-/* Calls each entry of t in key order, from LMDB and the journal as of open; only before the first apply. Stops at the first non-zero return, and returns it. */
+/*
+ * Calls each entry of t in key order, from LMDB and the journal as of open; only before the first apply.
+ * Stops at the first non-zero return, and returns it. each must not call the ledger: commits wait for the end
+ * of the scan.
+ */
 int tp_ledger_scan(struct tp_ledger *l, enum tp_ledger_table t,
 	int (*each)(const void *key, size_t key_len, const void *value, size_t value_len, void *user), void *user);
 
-/* A number that this store never gave out before, 1 or more; blocks of 65,536 are reserved durably ahead, without waiting on the way. 0 when the ledger is read-only and the block is used up. */
+/*
+ * A number that this store never gave out before, 1 or more. Blocks of 65,536 are reserved durably ahead, the
+ * next one when half of a block is left; it waits only for a disk that is slower with one commit than the
+ * callers with half a block. 0 when the block is used up and no other can be had: the ledger is read-only, or
+ * its disk is full.
+ */
 uint64_t tp_ledger_next_generation(struct tp_ledger *l);

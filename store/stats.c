@@ -47,7 +47,10 @@ void tp_stats_time(struct tp_stats_histogram *h, uint64_t ns)
 {
 	size_t i = 0;
 
-	/* Bucket i holds what is at most 2^i us; the quotient is rounded up, so that exactly 2^i us is still in it. */
+	/*
+	 * Bucket i holds what is at most 2^i us; the quotient is rounded up, so that exactly 2^i us is still
+	 * in it.
+	 */
 	if (ns > BUCKET_FIRST_NS) {
 		uint64_t us = (ns - 1) / BUCKET_FIRST_NS;
 
@@ -59,7 +62,10 @@ void tp_stats_time(struct tp_stats_histogram *h, uint64_t ns)
 	atomic_fetch_add_explicit(&h->sum_ns, ns, memory_order_relaxed);
 }
 
-/* Shows one histogram; label is `op="READ",` or nothing. The count is the sum of the buckets that were read, so that it never contradicts them. */
+/*
+ * Shows one histogram; label is `op="READ",` or nothing. The count is the sum of the buckets that were read,
+ * so that it never contradicts them.
+ */
 static void render_histogram(struct tp_stats_histogram *h, const char *name, const char *label, FILE *out)
 {
 	uint64_t sum_ns = atomic_load_explicit(&h->sum_ns, memory_order_relaxed);
@@ -88,7 +94,10 @@ static void render_head(const char *name, const char *unit, const char *help, co
 		type);
 }
 
-/* The operations that have a name, and of these in the histograms only those that were seen: 26 lines each would drown the rest. */
+/*
+ * The operations that have a name, and of these in the histograms only those that were seen: 26 lines each
+ * would drown the rest.
+ */
 static void render_ops(struct tp_stats *s, const char *const *op_names, FILE *out)
 {
 	char label[64];

@@ -2,8 +2,8 @@
 /*
  * Counters and latency histograms, counted without a lock (relaxed atomics), rendered as Prometheus text.
  *
- * Each counter stands once in the list below: enum, name, help. Histograms are in nanoseconds, with buckets at powers of two from 1 us to 16 s,
- * shown in seconds.
+ * Each counter stands once in the list below: enum, name, help. Histograms are in nanoseconds, with buckets
+ * at powers of two from 1 us to 16 s, shown in seconds.
  */
 #pragma once
 
@@ -82,7 +82,7 @@ void tp_stats_init(struct tp_stats *s);
 void tp_stats_time(struct tp_stats_histogram *h, uint64_t ns);
 
 /*
- * Writes everything as Prometheus text. op_names has TP_STATS_OPS_MAX entries, the operations' names by number (NULL: not shown); NULL leaves
- * the operations out. A failed write shows in ferror(out).
+ * Writes everything as Prometheus text. op_names has TP_STATS_OPS_MAX entries, the operations' names by
+ * number (NULL: not shown); NULL leaves the operations out. A failed write shows in ferror(out).
  */
 void tp_stats_render(struct tp_stats *s, const char *const *op_names, FILE *out);
