@@ -2,11 +2,15 @@
 /*
  * What happened, a line for each event: whatever is dropped, repaired, skipped or given up is said here.
  *
- * Lines are kept in STATE/events (rotated once to STATE/events.1 at size_max_bytes), so that they are there after a crash, and can be read
- * back as one growing stream by offset: the stream's offset 0 is the first byte that is still kept. A line is
- * "2026-11-27T00:30:32.123456789Z KIND text" with blanks, control characters and backslashes of names in text escaped as \xNN by the caller through
- * tp_events_quote(). Writing goes to the file at once with one write(2) (O_APPEND); a full disk drops lines and counts them.
- * All functions may be called from any thread; none waits for a flush.
+ * Lines are kept in STATE/events (rotated once to STATE/events.1 at size_max_bytes), so that they are there
+ * after a crash, and can be read back as one growing stream by offset: the stream's offset 0 is the first
+ * byte that is still kept. Rotation drops the oldest file, and then all offsets are lower by its length:
+ * tp_events_cut() says by how much since open. A reader that does not care finds itself further on, or, when
+ * its offset is beyond the new end, at offset 0. A line is "2026-11-27T00:30:32.123456789Z KIND text" with
+ * blanks, control characters and backslashes of names in text escaped as \xNN by the caller through
+ * tp_events_quote(). Writing goes to the file at once with one write(2); a full disk drops lines, counts
+ * them, and says so in the first line that can be kept again. A line that was torn by a crash is ended. One
+ * process writes. All functions may be called from any thread; none waits for a flush.
  */
 #pragma once
 
@@ -19,21 +23,33 @@
 
 struct tp_events;
 
-/* state NULL: memory only (tests). */
+/*
+ * state NULL: memory only (tests). The directory exists. Errors: what open gives, -ENOMEM, with text. clock
+ * outlives the events.
+ */
 int tp_events_open(const char *state, const struct tp_clock *clock, uint64_t size_max_bytes, struct tp_err *err, struct tp_events **ret);
+/* NULL is allowed. */
 void tp_events_close(struct tp_events *e);
 
-/* Says one event. kind is a word. e may be NULL: nothing happens. */
+/*
+ * Says one event. kind is a word of at most 64 characters; a line of more than 8 KiB is cut short. e may be
+ * NULL: nothing happens.
+ */
 __attribute__((format(printf, 3, 4))) void tp_events_say(struct tp_events *e, const char *kind, const char *fmt, ...);
 
 /* The length of the stream so far. */
 uint64_t tp_events_size(struct tp_events *e);
+/* Bytes that rotation took from the front since open. Grows only. */
+uint64_t tp_events_cut(struct tp_events *e);
 /* Bytes read from offset on, 0 at the end, or -errno. */
 ssize_t tp_events_read(struct tp_events *e, uint64_t offset, void *buf, size_t len);
 /* Lines that could not be kept. */
 uint64_t tp_events_dropped(struct tp_events *e);
-/* Called after each line (from the thread that said it, with no lock held); NULL: off. Must not say an event itself. */
+/*
+ * Called after each line (from the thread that said it, with no lock held); NULL: off. Must not say an event
+ * itself.
+ */
 void tp_events_watch(struct tp_events *e, void (*said)(void *user), void *user);
 
-/* Writes name into buf, escaped as above, always terminated; returns buf. */
+/* Writes name into buf, escaped as above, always terminated, cut short where buf ends; returns buf. */
 const char *tp_events_quote(const char *name, size_t name_len, char *buf, size_t buf_len);

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The stream is what STATE/events.1 and STATE/events hold, in this order. Without a STATE it is two memory
+ * files, and nothing else differs.
+ */
+#include "store/events.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "store/cleanup.h"
+
+#define LINE_BYTES_MAX 8192
+#define FILE_MODE 0600
+
+struct tp_events {
+	const struct tp_clock *clock;
+	uint64_t size_max_bytes; /* of one file */
+	int dir_fd;		 /* owned: STATE; -1: memory only */
+
+	/*
+	 * For all that follows. It is held over the write of a line, since the order of the writes is the
+	 * order of the lines.
+	 */
+	pthread_mutex_t lock;
+	int fd, old_fd;		 /* owned: the file that grows, and the one before it or -1 */
+	uint64_t size, old_size; /* their lengths in bytes */
+	uint64_t cut;		 /* bytes that rotation took from the front since open */
+	uint64_t dropped;	 /* lines */
+	uint64_t dropped_told;	 /* of these, how many an event has told of */
+	bool torn;		 /* the file ends in a part of a line that could not be taken back */
+	void (*said)(void *user);
+	void *user;
+};
+
+static int open_file(struct tp_events *e, const char *name, int flags)
+{
+	int fd;
+
+	if (e->dir_fd < 0)
+		fd = memfd_create("tidepool-events", MFD_CLOEXEC);
+	else
+		fd = openat(e->dir_fd, name, flags | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
+	return fd < 0 ? -errno : fd;
+}
+
+static int file_size(int fd, uint64_t *ret)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	*ret = (uint64_t)st.st_size;
+	return 0;
+}
+
+/* Opens what is kept of earlier runs. */
+static int open_files(struct tp_events *e)
+{
+	char last;
+	int r;
+
+	if (e->dir_fd >= 0) {
+		/* Left by a crash between the two steps of a rotation; it is empty. */
+		(void)unlinkat(e->dir_fd, "events.new", 0);
+		r = open_file(e, "events.1", O_RDONLY);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		e->old_fd = r < 0 ? -1 : r;
+		r = e->old_fd < 0 ? 0 : file_size(e->old_fd, &e->old_size);
+		if (r < 0)
+			return r;
+	}
+	e->fd = open_file(e, "events", O_RDWR | O_CREAT);
+	if (e->fd < 0)
+		return e->fd;
+	r = file_size(e->fd, &e->size);
+	if (r < 0)
+		return r;
+	if (e->size && pread(e->fd, &last, 1, (off_t)e->size - 1) == 1 && last != '\n')
+		e->torn = true;
+	return 0;
+}
+
+/* Ends a line that a crash or a full disk left without its end. Locked, or nobody else has e yet. */
+static int mend(struct tp_events *e)
+{
+	ssize_t n;
+
+	if (!e->torn)
+		return 0;
+	n = pwrite(e->fd, "\n", 1, (off_t)e->size);
+	if (n != 1)
+		return n < 0 ? -errno : -ENOSPC;
+	e->size++;
+	e->torn = false;
+	return 0;
+}
+
+int tp_events_open(const char *state, const struct tp_clock *clock, uint64_t size_max_bytes,
+	struct tp_err *err, struct tp_events **ret)
+{
+	struct tp_events *e = calloc(1, sizeof(*e));
+	int r;
+
+	if (!e)
+		return tp_err_set(err, -ENOMEM, "not enough memory for the events");
+	e->clock = clock;
+	e->size_max_bytes = size_max_bytes;
+	e->dir_fd = e->fd = e->old_fd = -1;
+	(void)pthread_mutex_init(&e->lock, NULL);
+	if (state) {
+		e->dir_fd = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (e->dir_fd < 0) {
+			r = -errno;
+			tp_events_close(e);
+			return tp_err_set(err, r, "%s cannot be opened: %s", state, strerror(-r));
+		}
+	}
+	r = open_files(e);
+	if (r < 0) {
+		tp_events_close(e);
+		return tp_err_set(err, r, "the events of %s cannot be opened: %s", state ? state : "memory",
+			strerror(-r));
+	}
+	/* A full disk is no reason not to start; the first line tries again. */
+	(void)mend(e);
+	*ret = e;
+	return 0;
+}
+
+void tp_events_close(struct tp_events *e)
+{
+	if (!e)
+		return;
+	(void)tp_close(e->fd);
+	(void)tp_close(e->old_fd);
+	(void)tp_close(e->dir_fd);
+	(void)pthread_mutex_destroy(&e->lock);
+	free(e);
+}
+
+/*
+ * Begins a new file and gives up the oldest. Locked. On an error nothing has changed but names that the next
+ * open understands.
+ */
+static int rotate(struct tp_events *e)
+{
+	int fd, r;
+
+	fd = open_file(e, "events.new", O_RDWR | O_CREAT | O_TRUNC);
+	if (fd < 0)
+		return fd;
+	if (e->dir_fd >= 0 && (renameat(e->dir_fd, "events", e->dir_fd, "events.1") < 0 ||
+				      renameat(e->dir_fd, "events.new", e->dir_fd, "events") < 0)) {
+		r = -errno;
+		(void)tp_close(fd);
+		return r;
+	}
+	(void)tp_close(e->old_fd);
+	e->cut += e->old_size;
+	e->old_fd = e->fd;
+	e->old_size = e->size;
+	e->fd = fd;
+	e->size = 0;
+	return 0;
+}
+
+/* Writes one line whole or not at all. Locked. */
+static int keep(struct tp_events *e, const char *line, size_t len)
+{
+	ssize_t n;
+	int r;
+
+	r = mend(e);
+	if (r < 0)
+		return r;
+	if (e->size && e->size + len > e->size_max_bytes) {
+		r = rotate(e);
+		if (r < 0)
+			return r;
+	}
+	do
+		n = pwrite(e->fd, line, len, (off_t)e->size);
+	while (n < 0 && errno == EINTR);
+	if (n == (ssize_t)len) {
+		e->size += len;
+		return 0;
+	}
+	r = n < 0 ? -errno : -ENOSPC;
+	if (n > 0 && ftruncate(e->fd, (off_t)e->size) < 0) {
+		e->size += (size_t)n;
+		e->torn = true;
+	}
+	return r;
+}
+
+/* "TIME KIND text\n"; what is too long ends in "...". Returns the length. */
+__attribute__((format(printf, 4, 0))) static size_t format_line(
+	char *line, uint64_t wall_ns, const char *kind, const char *fmt, va_list ap)
+{
+	time_t s = (time_t)(wall_ns / TP_NS_PER_S);
+	struct tm tm;
+	size_t len, room;
+	int n;
+
+	(void)gmtime_r(&s, &tm);
+	len = strftime(line, 64, "%Y-%m-%dT%H:%M:%S", &tm);
+	len += (size_t)snprintf(line + len, 128, ".%09uZ %.64s ", (unsigned)(wall_ns % TP_NS_PER_S), kind);
+	room = LINE_BYTES_MAX - len - 1;
+	n = vsnprintf(line + len, room, fmt, ap);
+	if (n < 0)
+		n = 0;
+	if ((size_t)n >= room) {
+		n = (int)room - 1;
+		memcpy(line + len + n - 3, "...", 3);
+	}
+	/* A name that was not quoted must not look like a second event. */
+	for (char *c = line + len; n > 0; n--, c++, len++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	line[len++] = '\n';
+	return len;
+}
+
+__attribute__((format(printf, 4, 5))) static size_t format_one(
+	char *line, uint64_t wall_ns, const char *kind, const char *fmt, ...)
+{
+	va_list ap;
+	size_t len;
+
+	va_start(ap, fmt);
+	len = format_line(line, wall_ns, kind, fmt, ap);
+	va_end(ap);
+	return len;
+}
+
+void tp_events_say(struct tp_events *e, const char *kind, const char *fmt, ...)
+{
+	char line[LINE_BYTES_MAX], told[LINE_BYTES_MAX];
+	void (*said)(void *user);
+	uint64_t wall_ns;
+	va_list ap;
+	void *user;
+	size_t len;
+
+	if (!e)
+		return;
+	wall_ns = tp_wall_ns(e->clock);
+	va_start(ap, fmt);
+	len = format_line(line, wall_ns, kind, fmt, ap);
+	va_end(ap);
+	{
+		TP_LOCK(&e->lock);
+		if (e->dropped > e->dropped_told &&
+			keep(e, told,
+				format_one(told, wall_ns, "dropped", "%" PRIu64 " events could not be kept",
+					e->dropped - e->dropped_told)) == 0)
+			e->dropped_told = e->dropped;
+		if (keep(e, line, len) < 0)
+			e->dropped++;
+		said = e->said;
+		user = e->user;
+	}
+	if (said)
+		said(user);
+}
+
+uint64_t tp_events_size(struct tp_events *e)
+{
+	TP_LOCK(&e->lock);
+	return e->old_size + e->size;
+}
+
+uint64_t tp_events_cut(struct tp_events *e)
+{
+	TP_LOCK(&e->lock);
+	return e->cut;
+}
+
+ssize_t tp_events_read(struct tp_events *e, uint64_t offset, void *buf, size_t len)
+{
+	size_t done = 0;
+
+	TP_LOCK(&e->lock);
+	if (offset > e->old_size + e->size)
+		offset = 0;
+	while (done < len && offset < e->old_size + e->size) {
+		bool old = offset < e->old_size;
+		uint64_t at = old ? offset : offset - e->old_size;
+		uint64_t left = (old ? e->old_size : e->size) - at;
+		size_t want = len - done < left ? len - done : (size_t)left;
+		ssize_t n = pread(old ? e->old_fd : e->fd, (char *)buf + done, want, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return done ? (ssize_t)done : -errno;
+		if (!n)
+			break; /* somebody made the file shorter */
+		done += (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return (ssize_t)done;
+}
+
+uint64_t tp_events_dropped(struct tp_events *e)
+{
+	TP_LOCK(&e->lock);
+	return e->dropped;
+}
+
+void tp_events_watch(struct tp_events *e, void (*said)(void *user), void *user)
+{
+	TP_LOCK(&e->lock);
+	e->said = said;
+	e->user = user;
+}
+
+const char *tp_events_quote(const char *name, size_t name_len, char *buf, size_t buf_len)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < name_len; i++) {
+		unsigned char c = (unsigned char)name[i];
+		bool plain = c > ' ' && c != 0x7f && c != '\\';
+		size_t len = plain ? 1 : 4;
+
+		if (at + len >= buf_len)
+			break;
+		if (plain)
+			buf[at] = (char)c;
+		else
+			(void)snprintf(buf + at, buf_len - at, "\\x%02x", c);
+		at += len;
+	}
+	if (buf_len)
+		buf[at] = 0;
+	return buf;
+}
