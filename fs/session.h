@@ -40,15 +40,17 @@ struct tp_caller {
 	uint64_t node;
 	uint32_t opcode;
 	uint32_t uid, gid;
-	uint32_t pid;	/* of the thread that asks, in our pid namespace; 0: not visible, or nobody's (RELEASE, write-back) */
-	int fd;		/* the /dev/fuse descriptor that it was read from and must be answered on */
+	/* Of the thread that asks, in our pid namespace; 0: not visible, or nobody's (RELEASE, write-back). */
+	uint32_t pid;
+	int fd;		     /* the /dev/fuse descriptor that it was read from and must be answered on */
 	uint64_t started_ns; /* monotonic, for the histograms */
 };
 
 struct tp_request {
 	struct tp_caller caller;
 	struct tp_session *session;
-	const void *arg;	/* what follows the header, contiguous and NUL-terminated one byte beyond arg_len; for WRITE the struct fuse_write_in alone */
+	/* What follows the header, contiguous and NUL-terminated one byte beyond arg_len; for WRITE the struct fuse_write_in alone. */
+	const void *arg;
 	size_t arg_len;
 	/* WRITE only: the bytes. */
 	struct iovec payload[TP_PAYLOAD_RUNS_MAX + 1];
@@ -56,7 +58,7 @@ struct tp_request {
 	size_t payload_len;
 	struct tp_run runs[TP_PAYLOAD_RUNS_MAX]; /* pool pages that hold the first bytes of it, in order */
 	unsigned runs_count;
-	uint64_t order;	    /* place in the order of reading */
+	uint64_t order; /* place in the order of reading */
 };
 
 /* The handler answers by exactly one tp_reply_*() or parks the request; it is called by reading threads. FORGET, BATCH_FORGET: no reply. */
@@ -68,12 +70,12 @@ struct tp_session_ops {
 
 struct tp_session_options {
 	const char *mountpoint;
-	const char *fuse_options;   /* FUSE's own, comma-separated, may be NULL */
+	const char *fuse_options; /* FUSE's own, comma-separated, may be NULL */
 	bool default_permissions;
 	bool read_only;
 	unsigned threads_max;
 	struct tp_pool *pool;
-	struct tp_stats *stats;	    /* op_count and op_time are counted here */
+	struct tp_stats *stats; /* op_count and op_time are counted here */
 	const struct tp_session_ops *ops;
 	void *user;
 };
@@ -84,14 +86,22 @@ int tp_session_new(const struct tp_session_options *options, struct tp_err *err,
 int tp_session_new_fd(const struct tp_session_options *options, int fd, struct tp_session **ret);
 /* Reads and handles until the mount is gone or tp_session_stop(). On return all waits have been cancelled and all threads of the session have ended. */
 int tp_session_serve(struct tp_session *s);
-/* From any thread. Unmounts (lazily when busy). */
+/*
+ * From any thread but a handler's, any number of times. Cancels all waits, lets what is queued be handled, unmounts (lazily when busy), and returns when no thread
+ * reads any more. What asks through files that are still open gets ENOTCONN or ECONNABORTED from then on.
+ */
 void tp_session_stop(struct tp_session *s);
 void tp_session_free(struct tp_session *s);
+/* The INIT flags that the kernel and we agreed on (FUSE_ASYNC_READ, ...; flags2 in the upper half); 0 before INIT. */
+uint64_t tp_session_flags(struct tp_session *s);
 
 /* Waits until every RELEASE that was read before r has been handled; cheap when there is none. Returns true when it had to wait. Not to be called from the handler of a RELEASE. */
 bool tp_request_after_releases(struct tp_request *r);
+/* A handler that may block for longer than some tens of microseconds (a disk, a peer) says so once, before it does: another thread reads on meanwhile. */
+void tp_request_may_block(struct tp_request *r);
 /* Takes the first `pages` pages of the payload (all in r->runs) into ret_runs (room for TP_PAYLOAD_RUNS_MAX): the caller owns them now. */
-void tp_request_take_pages(struct tp_request *r, unsigned pages, struct tp_run *ret_runs, unsigned *ret_count);
+void tp_request_take_pages(
+	struct tp_request *r, unsigned pages, struct tp_run *ret_runs, unsigned *ret_count);
 
 /* Each answers a request; error is positive or negative errno, 0 for success without data. */
 void tp_reply_error(struct tp_session *s, const struct tp_caller *c, int error);
@@ -105,12 +115,12 @@ void tp_reply_iov(struct tp_session *s, const struct tp_caller *c, struct iovec 
  * answers with EINTR and frees). cancel is called with no lock held.
  */
 struct tp_wait {
-	struct tp_list link;	/* by the session's wait lock */
+	struct tp_list link; /* by the session's wait lock */
 	struct tp_caller caller;
 	uint64_t since_ns;
-	char what[160];		/* for .tidepool/waits: "write NAME: no room" */
+	char what[160]; /* for .tidepool/waits: "write NAME: no room" */
 	void (*cancel)(struct tp_wait *w);
-	bool waiting;		/* by the session's wait lock */
+	bool waiting; /* by the session's wait lock */
 };
 
 /* -EINTR: the caller's interrupt had come already; nothing was added, the caller answers. what, cancel and caller are set. */
@@ -123,6 +133,8 @@ void tp_wait_each(struct tp_session *s, void (*each)(const struct tp_wait *w, vo
 void tp_notify_entry(struct tp_session *s, uint64_t parent_node, const char *name, size_t name_len);
 /* off < 0: attributes only; len 0: to the end. */
 void tp_notify_inode(struct tp_session *s, uint64_t node, int64_t off, int64_t len);
-/* Calls done(user) from the notifier thread when all that was queued before has been sent. -ENOMEM: not queued, the caller goes on without. */
+/* Calls done(user) from the notifier thread when all that was queued before has been sent. -ENOMEM, or -ESHUTDOWN after tp_session_serve(): not queued, the caller goes on without. */
 int tp_notify_then(struct tp_session *s, void (*done)(void *user), void *user);
 uint64_t tp_notify_depth(struct tp_session *s);
+/* Invalidations that could not be queued for want of memory. */
+uint64_t tp_notify_lost(struct tp_session *s);

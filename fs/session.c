@@ -1,0 +1,909 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How requests are read, who reads them, and how it ends.
+ *
+ * The crew. A thread reads one request under read_lock, lets the lock go and handles it. `active` threads do so, the others sleep. Who
+ * has read a request reckons from its client how many threads are wanted, and calls one more when there are too few; who comes back from a handler and
+ * finds too many goes to sleep. So a single client is served by one thread, and neither side ever wakes another for a request. A thread that waits a second for
+ * read_lock also goes to sleep: nothing has come meanwhile.
+ *
+ * RELEASEs. A thread that has read one shows its order in `releasing` before it lets read_lock go, so that whoever reads a later request finds it there. It
+ * is taken back when the handler has returned.
+ *
+ * The end. It comes by itself (ENODEV: unmounted), or by tp_session_stop(), in this order: waits are cancelled; what is queued is read (a RELEASE that
+ * nobody read is lost when the mount goes); the notifier is told to be quiet while requests are still answered, since the kernel may hold it up until one is; the
+ * mount is taken away, with requests still answered, because the kernel writes dirty pages back; and then readers are made to leave. One that sleeps in read(2)
+ * (the mount went lazily, files are open) is woken by a signal, again and again until it has left, because a signal that comes just before read(2) is lost.
+ * tp_session_serve() then ends the connection, so that no client waits for an answer that never comes.
+ */
+#include "fs/session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/device.h"
+#include "fs/frame.h"
+#include "fs/notify.h"
+#include "fs/staging.h"
+#include "fs/turns.h"
+#include "fs/wait.h"
+#include "store/cleanup.h"
+#include "store/clock.h"
+
+#define THREADS_MAX 64
+#define THREADS_DEFAULT_MAX 16
+#define STACK_BYTES (256u << 10)
+#define HEAD_BYTES (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
+#define READ_AHEAD_KIB 1024
+/* Readings in a row that failed without a reason that we know: the device is broken. */
+#define FAILURES_MAX 32
+#define IDLE_S 1
+#define KICK_NS (5 * TP_NS_PER_MS)
+#define SETTLE_MS_MAX 500
+/* The oldest protocol that has all that we cannot do without (max_pages: Linux 4.20). */
+#define MINOR_MIN 28
+
+#define WANTED_FLAGS                                                                                         \
+	(FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 |                \
+		FUSE_ATOMIC_O_TRUNC | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS | FUSE_DO_READDIRPLUS |            \
+		FUSE_READDIRPLUS_AUTO | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS | FUSE_EXPLICIT_INVAL_DATA |    \
+		FUSE_SETXATTR_EXT | FUSE_ASYNC_DIO | FUSE_INIT_EXT | TP_FUSE_DIRECT_IO_ALLOW_MMAP)
+
+/* One thread of the crew. */
+struct reader {
+	struct tp_session *session;
+	pthread_t thread;
+	bool alive;		    /* by crew_lock */
+	bool blocked;		    /* said that it may block, so it does not count as active; its own */
+	_Atomic uint64_t releasing; /* order of the RELEASE that it handles; 0: none */
+	struct tp_staging staging;
+	char *args; /* arguments that did not fit the head, contiguous */
+	size_t args_room;
+	struct tp_request request;
+	struct iovec iov[TP_STAGING_RUNS_MAX + 2]; /* what read(2) fills: head, staging */
+	unsigned iov_count;
+	_Alignas(8) char head[HEAD_BYTES + 8];
+};
+
+struct tp_session {
+	struct tp_session_options options;
+	struct tp_device device;
+	struct tp_waits waits;
+	struct tp_notifier notifier;
+	_Atomic unsigned threads_max; /* fewer when a thread could not be had */
+
+	/* Locks: read_lock, crew_lock, release_lock are never held together, and stop_lock is taken before any of them. */
+	pthread_mutex_t read_lock;
+	uint64_t order;	       /* of the last request; by read_lock */
+	struct tp_turns turns; /* by read_lock */
+	unsigned failures;     /* by read_lock */
+
+	_Atomic uint64_t flags; /* what INIT granted; not 0 once it was answered */
+	_Atomic bool leaving;	/* readers leave */
+	_Atomic bool handled_init;
+	_Atomic int error;	 /* why reading failed, -errno */
+	_Atomic unsigned wanted; /* threads that are worth having */
+	_Atomic unsigned
+		active; /* threads that read or handle; at least 1 unless they said that they may block */
+
+	pthread_mutex_t crew_lock;
+	pthread_cond_t called;		/* calls, or leaving */
+	pthread_cond_t left;		/* a reader left */
+	unsigned sleeping;		/* by crew_lock */
+	unsigned calls;			/* sleepers that were called and are not up yet; by crew_lock */
+	unsigned alive;			/* by crew_lock */
+	_Atomic unsigned readers_count; /* only grows; written by crew_lock */
+	struct reader *readers[THREADS_MAX];
+
+	pthread_mutex_t release_lock;
+	pthread_cond_t released;
+	_Atomic unsigned release_waiters;
+
+	pthread_mutex_t stop_lock;
+};
+
+static void *reader_run(void *arg);
+
+static int wake_signal(void)
+{
+	return SIGRTMIN;
+}
+
+static void wake(int sig)
+{
+	/* Its coming is all: read(2) returns. */
+}
+
+static uint64_t now_ns(void)
+{
+	return tp_mono_ns(tp_clock_system());
+}
+
+/* Replies */
+
+static void account(struct tp_session *s, const struct tp_caller *c)
+{
+	if (c->opcode < TP_STATS_OPS_MAX)
+		tp_stats_time(&s->options.stats->op_time[c->opcode], now_ns() - c->started_ns);
+}
+
+/* 0 or -errno. */
+static int send_reply(const struct tp_caller *c, const struct iovec *iov, unsigned count)
+{
+	ssize_t k;
+
+	do {
+		k = writev(c->fd, iov, (int)count);
+	} while (k < 0 && errno == EINTR);
+	return k < 0 ? -errno : 0;
+}
+
+void tp_reply_error(struct tp_session *s, const struct tp_caller *c, int error)
+{
+	struct fuse_out_header h = {
+		.len = sizeof(h), .error = error > 0 ? -error : error, .unique = c->unique};
+	struct iovec iov = {&h, sizeof(h)};
+
+	account(s, c);
+	(void)send_reply(c, &iov, 1);
+}
+
+void tp_reply_iov(struct tp_session *s, const struct tp_caller *c, struct iovec *iov, unsigned count)
+{
+	struct fuse_out_header h = {.len = sizeof(h), .unique = c->unique};
+	int r;
+
+	for (unsigned i = 1; i < count; i++)
+		h.len += (uint32_t)iov[i].iov_len;
+	iov[0].iov_base = &h;
+	iov[0].iov_len = sizeof(h);
+	account(s, c);
+	r = send_reply(c, iov, count);
+	/* The caller went away, or the mount did: nothing. Else it still waits, and must hear something. */
+	if (r < 0 && r != -ENOENT && r != -ENODEV) {
+		h = (struct fuse_out_header){.len = sizeof(h), .error = -EIO, .unique = c->unique};
+		(void)send_reply(c, iov, 1);
+	}
+}
+
+void tp_reply_data(struct tp_session *s, const struct tp_caller *c, const void *data, size_t len)
+{
+	struct iovec iov[2] = {{0}, {(void *)data, len}};
+
+	tp_reply_iov(s, c, iov, 2);
+}
+
+/* INIT */
+
+static void answer_init(struct tp_session *s, struct tp_request *r)
+{
+	struct fuse_init_in in = {0};
+	struct fuse_init_out out = {.major = FUSE_KERNEL_VERSION};
+	uint64_t flags;
+
+	memcpy(&in, r->arg, r->arg_len < sizeof(in) ? r->arg_len : sizeof(in));
+	if (r->arg_len < offsetof(struct fuse_init_in, flags2) || in.major < FUSE_KERNEL_VERSION ||
+		(in.major == FUSE_KERNEL_VERSION && in.minor < MINOR_MIN)) {
+		tp_reply_error(s, &r->caller, EPROTO);
+		return;
+	}
+	if (in.major > FUSE_KERNEL_VERSION) {
+		/* It asks again in our version. */
+		out.minor = FUSE_KERNEL_MINOR_VERSION;
+		tp_reply_data(s, &r->caller, &out, sizeof(out));
+		return;
+	}
+	flags = in.flags;
+	if (in.flags & FUSE_INIT_EXT)
+		flags |= (uint64_t)in.flags2 << 32;
+	flags &= WANTED_FLAGS;
+	out.minor = in.minor < FUSE_KERNEL_MINOR_VERSION ? in.minor : FUSE_KERNEL_MINOR_VERSION;
+	out.max_readahead = in.max_readahead;
+	out.flags = (uint32_t)flags;
+	out.flags2 = (uint32_t)(flags >> 32);
+	/* A RELEASE goes through the background queue and must not stand behind read-aheads. */
+	out.max_background = UINT16_MAX;
+	out.congestion_threshold = UINT16_MAX;
+	out.max_write = TP_WRITE_BYTES_MAX;
+	out.max_pages = TP_WRITE_BYTES_MAX / TP_PAGE_BYTES;
+	out.time_gran = 1;
+	atomic_store(&s->flags, flags);
+	atomic_store(&s->handled_init, true);
+	tp_reply_data(s, &r->caller, &out, sizeof(out));
+	tp_device_read_ahead(&s->device, READ_AHEAD_KIB);
+	if (s->options.ops->ready)
+		s->options.ops->ready(s->options.user);
+}
+
+uint64_t tp_session_flags(struct tp_session *s)
+{
+	return atomic_load(&s->flags);
+}
+
+/* RELEASEs */
+
+/* Is a RELEASE that was read before order still in its handler? */
+static bool is_releasing(struct tp_session *s, uint64_t order)
+{
+	unsigned count = atomic_load(&s->readers_count);
+
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t releasing = atomic_load(&s->readers[i]->releasing);
+
+		if (releasing != 0 && releasing < order)
+			return true;
+	}
+	return false;
+}
+
+bool tp_request_after_releases(struct tp_request *r)
+{
+	struct tp_session *s = r->session;
+
+	if (!is_releasing(s, r->order))
+		return false;
+	/* Either end_release() sees us among the waiters, or we see that it is over. */
+	atomic_fetch_add(&s->release_waiters, 1);
+	{
+		TP_LOCK(&s->release_lock);
+		while (is_releasing(s, r->order))
+			(void)pthread_cond_wait(&s->released, &s->release_lock);
+	}
+	atomic_fetch_sub(&s->release_waiters, 1);
+	return true;
+}
+
+static void end_release(struct reader *t)
+{
+	struct tp_session *s = t->session;
+
+	atomic_store(&t->releasing, 0);
+	if (atomic_load(&s->release_waiters) > 0) {
+		TP_LOCK(&s->release_lock);
+		(void)pthread_cond_broadcast(&s->released);
+	}
+}
+
+/* The crew */
+
+static void reader_free(struct reader *t)
+{
+	if (!t)
+		return;
+	tp_staging_fini(&t->staging);
+	free(t->args);
+	free(t);
+}
+
+static struct reader *reader_new(struct tp_session *s)
+{
+	struct reader *t = aligned_alloc(64, (sizeof(*t) + 63) / 64 * 64);
+
+	if (!t)
+		return NULL;
+	memset(t, 0, sizeof(*t));
+	t->session = s;
+	/* All of them together never hold more than a sixteenth (and a quarter of that) of the pool. */
+	if (tp_staging_init(&t->staging, s->options.pool, 16 * s->threads_max) < 0) {
+		reader_free(t);
+		return NULL;
+	}
+	return t;
+}
+
+/* One more thread that counts as active already. By crew_lock. When it cannot be had, those that are there do the work. */
+static void start_reader(struct tp_session *s)
+{
+	unsigned at = atomic_load(&s->readers_count);
+	struct reader *t = reader_new(s);
+	pthread_attr_t attr;
+	int r;
+
+	if (!t)
+		return;
+	if (pthread_attr_init(&attr) != 0) {
+		reader_free(t);
+		return;
+	}
+	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+	t->alive = true;
+	s->readers[at] = t;
+	atomic_store(&s->readers_count, at + 1);
+	atomic_fetch_add(&s->active, 1);
+	s->alive++;
+	r = pthread_create(&t->thread, &attr, reader_run, t);
+	(void)pthread_attr_destroy(&attr);
+	if (r) {
+		/* Nobody else adds readers while we hold the lock; one that just looks at its `releasing` finds 0 there until the session is freed. */
+		t->alive = false;
+		s->alive--;
+		atomic_fetch_sub(&s->active, 1);
+		s->threads_max = at + 1;
+	}
+}
+
+static void call_reader(struct tp_session *s)
+{
+	bool wake_one = false;
+
+	{
+		TP_LOCK(&s->crew_lock);
+		if (atomic_load(&s->leaving))
+			return;
+		if (s->sleeping > s->calls) {
+			s->calls++;
+			atomic_fetch_add(&s->active, 1);
+			wake_one = true;
+		} else if (atomic_load(&s->readers_count) < s->threads_max) {
+			start_reader(s);
+		}
+	}
+	if (wake_one)
+		(void)pthread_cond_signal(&s->called);
+}
+
+/* Sleeps until it is called, if there are more active than enough. */
+static void rest(struct reader *t, unsigned enough)
+{
+	struct tp_session *s = t->session;
+	unsigned active = atomic_load(&s->active);
+
+	do {
+		if (active <= enough)
+			return;
+	} while (!atomic_compare_exchange_weak(&s->active, &active, active - 1));
+	tp_staging_drop(&t->staging);
+	{
+		TP_LOCK(&s->crew_lock);
+		/* Who called for one just now has not seen us asleep. */
+		if (atomic_load(&s->active) < enough) {
+			atomic_fetch_add(&s->active, 1);
+			return;
+		}
+		s->sleeping++;
+		while (s->calls == 0 && !atomic_load(&s->leaving))
+			(void)pthread_cond_wait(&s->called, &s->crew_lock);
+		s->sleeping--;
+		if (s->calls > 0)
+			s->calls--;
+		else
+			atomic_fetch_add(&s->active, 1);
+	}
+}
+
+void tp_request_may_block(struct tp_request *r)
+{
+	struct reader *t = tp_container(r, struct reader, request);
+	struct tp_session *s = t->session;
+
+	if (t->blocked)
+		return;
+	t->blocked = true;
+	if (atomic_fetch_sub(&s->active, 1) - 1 < atomic_load(&s->wanted))
+		call_reader(s);
+}
+
+static void leave_all(struct tp_session *s)
+{
+	TP_LOCK(&s->crew_lock);
+
+	atomic_store(&s->leaving, true);
+	(void)pthread_cond_broadcast(&s->called);
+}
+
+/* Reading */
+
+/* Reads one request; *ret_len bytes are there. By read_lock. -EAGAIN: none, try again. Else reading is over. */
+static int read_frame(struct reader *t, size_t *ret_len)
+{
+	struct tp_session *s = t->session;
+	ssize_t k = readv(s->device.fd, t->iov, (int)t->iov_count);
+
+	if (k > 0) {
+		s->failures = 0;
+		*ret_len = (size_t)k;
+		return 0;
+	}
+	if (k == 0 || errno == ENODEV || errno == ECONNABORTED || errno == ECONNRESET)
+		return -ENODEV;
+	if (errno == EINTR || errno == EAGAIN)
+		return -EAGAIN;
+	/* ENOENT: the request was taken back. Others (EIO, EFAULT: the pool's memory could not be had) cost the one request, which the kernel has answered. */
+	if (errno != ENOENT && ++s->failures > FAILURES_MAX) {
+		atomic_store(&s->error, -errno);
+		return -errno;
+	}
+	return -EAGAIN;
+}
+
+/* What must be known in the order of reading. By read_lock. */
+static void take_order(struct reader *t, size_t len)
+{
+	struct tp_session *s = t->session;
+	const struct fuse_in_header *h = (const void *)t->head;
+
+	t->request.order = ++s->order;
+	if (len < sizeof(*h))
+		return;
+	if (h->opcode == FUSE_RELEASE)
+		atomic_store(&t->releasing, t->request.order);
+	atomic_store_explicit(
+		&s->wanted, tp_turns_note(&s->turns, h->pid, s->threads_max), memory_order_relaxed);
+}
+
+/* -EAGAIN, -ETIMEDOUT: nothing for a second. */
+static int read_in_turn(struct reader *t, size_t *ret_len)
+{
+	struct tp_session *s = t->session;
+	int r;
+
+	if (pthread_mutex_trylock(&s->read_lock) != 0) {
+		struct timespec until;
+
+		(void)clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += IDLE_S;
+		if (pthread_mutex_timedlock(&s->read_lock, &until) != 0)
+			return -ETIMEDOUT;
+	}
+	r = atomic_load(&s->leaving) ? -ENODEV : read_frame(t, ret_len);
+	if (r == 0)
+		take_order(t, *ret_len);
+	(void)pthread_mutex_unlock(&s->read_lock);
+	return r;
+}
+
+/* Copies len bytes that begin behind the head. */
+static void copy_staged(const struct reader *t, char *to, size_t len)
+{
+	for (unsigned i = 1; i < t->iov_count && len > 0; i++) {
+		size_t part = t->iov[i].iov_len < len ? t->iov[i].iov_len : len;
+
+		memcpy(to, t->iov[i].iov_base, part);
+		to += part;
+		len -= part;
+	}
+}
+
+/* Points the request at len bytes of payload behind the head. */
+static void set_payload(struct reader *t, size_t len)
+{
+	struct tp_request *r = &t->request;
+	unsigned pages = (unsigned)((len + TP_PAGE_BYTES - 1) / TP_PAGE_BYTES);
+
+	r->payload_len = len;
+	r->runs_count = tp_staging_peek(&t->staging, pages, r->runs);
+	for (unsigned i = 1; len > 0; i++) {
+		struct iovec part = t->iov[i];
+
+		if (part.iov_len > len)
+			part.iov_len = len;
+		r->payload[r->payload_count++] = part;
+		len -= part.iov_len;
+	}
+}
+
+/* Makes the arguments contiguous, with a zero behind them. -ENOMEM. */
+static int set_args(struct reader *t, size_t len)
+{
+	struct tp_request *r = &t->request;
+	size_t in_head = HEAD_BYTES - sizeof(struct fuse_in_header);
+	char *args = t->head + sizeof(struct fuse_in_header);
+
+	if (r->caller.opcode == FUSE_WRITE && len >= in_head) {
+		set_payload(t, len - in_head);
+		len = in_head;
+	} else if (len > in_head) {
+		if (len >= t->args_room) {
+			size_t room = (len / 4096 + 1) * 4096;
+
+			args = realloc(t->args, room);
+			if (!args)
+				return -ENOMEM;
+			t->args = args;
+			t->args_room = room;
+		}
+		memcpy(t->args, t->head + sizeof(struct fuse_in_header), in_head);
+		copy_staged(t, t->args + in_head, len - in_head);
+		args = t->args;
+	}
+	args[len] = 0;
+	r->arg = args;
+	r->arg_len = len;
+	return 0;
+}
+
+/* 0: a request that may be handled; an errno to answer with; -ENODATA: no reply is wanted or possible. */
+static int parse(struct reader *t, size_t len)
+{
+	const struct fuse_in_header *h = (const void *)t->head;
+	struct tp_session *s = t->session;
+	struct tp_request *r = &t->request;
+	int error;
+
+	r->session = s;
+	r->payload_count = r->runs_count = 0;
+	r->payload_len = 0;
+	if (len < sizeof(*h))
+		return -ENODATA;
+	r->caller = (struct tp_caller){
+		.unique = h->unique,
+		.node = h->nodeid,
+		.opcode = h->opcode,
+		.uid = h->uid,
+		.gid = h->gid,
+		.pid = h->pid,
+		.fd = s->device.fd,
+		.started_ns = now_ns(),
+	};
+	if (h->opcode < TP_STATS_OPS_MAX)
+		atomic_fetch_add_explicit(&s->options.stats->op_count[h->opcode], 1, memory_order_relaxed);
+	error = h->len == len ? set_args(t, len - sizeof(*h)) : -EIO;
+	if (error == 0 && (h->opcode == FUSE_INIT) == atomic_load(&s->handled_init))
+		error = -EIO;
+	if (error == 0 && h->opcode != FUSE_INIT)
+		error = tp_frame_check(h->opcode, r->arg, r->arg_len, r->payload_len,
+			atomic_load(&s->flags) & FUSE_SETXATTR_EXT);
+	if (error < 0 &&
+		(h->opcode == FUSE_FORGET || h->opcode == FUSE_BATCH_FORGET || h->opcode == FUSE_INTERRUPT))
+		return -ENODATA;
+	return error;
+}
+
+static void handle(struct reader *t, size_t len)
+{
+	struct tp_session *s = t->session;
+	struct tp_request *r = &t->request;
+	int error = parse(t, len);
+
+	if (error == -ENODATA)
+		return;
+	if (error < 0) {
+		tp_reply_error(s, &r->caller, error);
+		return;
+	}
+	switch (r->caller.opcode) {
+	case FUSE_INIT:
+		answer_init(s, r);
+		break;
+	case FUSE_DESTROY:
+		tp_reply_error(s, &r->caller, 0);
+		break;
+	case FUSE_INTERRUPT:
+		tp_waits_interrupt(&s->waits, ((const struct fuse_interrupt_in *)r->arg)->unique);
+		break;
+	default:
+		s->options.ops->handle(r, s->options.user);
+	}
+}
+
+void tp_request_take_pages(struct tp_request *r, unsigned pages, struct tp_run *ret_runs, unsigned *ret_count)
+{
+	struct reader *t = tp_container(r, struct reader, request);
+
+	*ret_count = tp_staging_take(&t->staging, pages, ret_runs);
+}
+
+/* One turn. False: reading is over. */
+static bool take_turn(struct reader *t)
+{
+	struct tp_session *s = t->session;
+	size_t len = 0;
+	int r;
+
+	tp_staging_fill(&t->staging);
+	t->iov[0] = (struct iovec){t->head, HEAD_BYTES};
+	t->iov_count = 1 + tp_staging_iov(&t->staging, t->iov + 1);
+	r = read_in_turn(t, &len);
+	if (r == -ETIMEDOUT)
+		rest(t, 1);
+	if (r == -ETIMEDOUT || r == -EAGAIN)
+		return true;
+	if (r < 0)
+		return false;
+	if (atomic_load_explicit(&s->active, memory_order_relaxed) <
+		atomic_load_explicit(&s->wanted, memory_order_relaxed))
+		call_reader(s);
+	handle(t, len);
+	if (atomic_load_explicit(&t->releasing, memory_order_relaxed) != 0)
+		end_release(t);
+	if (t->blocked) {
+		t->blocked = false;
+		atomic_fetch_add(&s->active, 1);
+	}
+	return true;
+}
+
+static void *reader_run(void *arg)
+{
+	struct reader *t = arg;
+	struct tp_session *s = t->session;
+
+	while (!atomic_load(&s->leaving)) {
+		if (!take_turn(t))
+			break;
+		rest(t, atomic_load_explicit(&s->wanted, memory_order_relaxed));
+	}
+	leave_all(s);
+	tp_staging_drop(&t->staging);
+	{
+		TP_LOCK(&s->crew_lock);
+		t->alive = false;
+		s->alive--;
+		(void)pthread_cond_broadcast(&s->left);
+	}
+	return NULL;
+}
+
+/* The session */
+
+static unsigned threads_default(void)
+{
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (online < 2)
+		return 2;
+	return online < THREADS_DEFAULT_MAX ? (unsigned)online : THREADS_DEFAULT_MAX;
+}
+
+static void session_fini(struct tp_session *s)
+{
+	for (unsigned i = 0; i < atomic_load(&s->readers_count); i++)
+		reader_free(s->readers[i]);
+	tp_notifier_fini(&s->notifier);
+	tp_waits_close(&s->waits);
+	tp_waits_fini(&s->waits);
+	(void)pthread_mutex_destroy(&s->stop_lock);
+	(void)pthread_cond_destroy(&s->released);
+	(void)pthread_mutex_destroy(&s->release_lock);
+	(void)pthread_cond_destroy(&s->left);
+	(void)pthread_cond_destroy(&s->called);
+	(void)pthread_mutex_destroy(&s->crew_lock);
+	(void)pthread_mutex_destroy(&s->read_lock);
+	free(s);
+}
+
+/* Everything but the device. -ENOMEM. */
+static int session_init(const struct tp_session_options *options, struct tp_session **ret)
+{
+	struct tp_session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->options = *options;
+	s->device.fd = -1;
+	s->threads_max = options->threads_max ? options->threads_max : threads_default();
+	if (s->threads_max > THREADS_MAX)
+		s->threads_max = THREADS_MAX;
+	tp_turns_init(&s->turns);
+	atomic_store(&s->wanted, 1);
+	(void)pthread_mutex_init(&s->read_lock, NULL);
+	(void)pthread_mutex_init(&s->crew_lock, NULL);
+	(void)pthread_cond_init(&s->called, NULL);
+	(void)pthread_cond_init(&s->left, NULL);
+	(void)pthread_mutex_init(&s->release_lock, NULL);
+	(void)pthread_cond_init(&s->released, NULL);
+	(void)pthread_mutex_init(&s->stop_lock, NULL);
+	tp_waits_init(&s->waits);
+	tp_notifier_init(&s->notifier, -1, options->stats);
+	/* The first one is tp_session_serve()'s own thread. */
+	s->readers[0] = reader_new(s);
+	if (!s->readers[0]) {
+		session_fini(s);
+		return -ENOMEM;
+	}
+	atomic_store(&s->readers_count, 1);
+	*ret = s;
+	return 0;
+}
+
+int tp_session_new(const struct tp_session_options *options, struct tp_err *err, struct tp_session **ret)
+{
+	struct tp_device_options mount = {
+		.mountpoint = options->mountpoint,
+		.fuse_options = options->fuse_options,
+		.default_permissions = options->default_permissions,
+		.read_only = options->read_only,
+	};
+	struct tp_session *s;
+	int r;
+
+	r = session_init(options, &s);
+	if (r < 0)
+		return tp_err_set(err, r, "out of memory");
+	r = tp_device_mount(&mount, err, &s->device);
+	if (r < 0) {
+		session_fini(s);
+		return r;
+	}
+	s->notifier.fd = s->device.fd;
+	*ret = s;
+	return 0;
+}
+
+int tp_session_new_fd(const struct tp_session_options *options, int fd, struct tp_session **ret)
+{
+	struct tp_session *s;
+	int r;
+
+	r = session_init(options, &s);
+	if (r < 0)
+		return r;
+	tp_device_wrap(fd, &s->device);
+	s->notifier.fd = fd;
+	*ret = s;
+	return 0;
+}
+
+/* All signals stay away from the session's threads, but the one that wakes them. */
+static void mask_signals(sigset_t *ret_old)
+{
+	struct sigaction act = {.sa_handler = wake};
+	sigset_t set;
+
+	sigemptyset(&act.sa_mask);
+	(void)sigaction(wake_signal(), &act, NULL);
+	sigfillset(&set);
+	sigdelset(&set, wake_signal());
+	/* Faults of our own must show where they happen. */
+	sigdelset(&set, SIGSEGV);
+	sigdelset(&set, SIGBUS);
+	sigdelset(&set, SIGFPE);
+	sigdelset(&set, SIGILL);
+	sigdelset(&set, SIGABRT);
+	(void)pthread_sigmask(SIG_SETMASK, &set, ret_old);
+}
+
+/* Signals all who still read, until they have left. */
+static void kick_readers(struct tp_session *s)
+{
+	TP_LOCK(&s->crew_lock);
+
+	atomic_store(&s->leaving, true);
+	(void)pthread_cond_broadcast(&s->called);
+	while (s->alive > 0) {
+		struct timespec until;
+
+		for (unsigned i = 0; i < atomic_load(&s->readers_count); i++) {
+			if (s->readers[i]->alive)
+				(void)pthread_kill(s->readers[i]->thread, wake_signal());
+		}
+		(void)clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += KICK_NS;
+		if (until.tv_nsec >= (long)TP_NS_PER_S) {
+			until.tv_nsec -= (long)TP_NS_PER_S;
+			until.tv_sec++;
+		}
+		(void)pthread_cond_timedwait(&s->left, &s->crew_lock, &until);
+	}
+}
+
+/* False: it was stopped before it began. */
+static bool begin(struct tp_session *s)
+{
+	struct reader *t = s->readers[0];
+	TP_LOCK(&s->crew_lock);
+
+	if (atomic_load(&s->leaving))
+		return false;
+	t->thread = pthread_self();
+	t->alive = true;
+	s->alive = 1;
+	atomic_store(&s->active, 1);
+	return true;
+}
+
+int tp_session_serve(struct tp_session *s)
+{
+	sigset_t old;
+	int r;
+
+	mask_signals(&old);
+	r = tp_notifier_start(&s->notifier);
+	if (r == 0 && begin(s))
+		(void)reader_run(s->readers[0]);
+	kick_readers(s);
+	for (unsigned i = 1; i < atomic_load(&s->readers_count); i++) {
+		/* 0: pthread_create() failed, and it was never there. */
+		if (s->readers[i]->thread)
+			(void)pthread_join(s->readers[i]->thread, NULL);
+	}
+	tp_waits_close(&s->waits);
+	/* Clients that still hold files, and a notifier that the kernel holds up for one of them, are let go. */
+	tp_device_abort(&s->device);
+	tp_notifier_stop(&s->notifier);
+	tp_device_hang_up(&s->device);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r < 0 ? r : atomic_load(&s->error);
+}
+
+/* Lets what stands in the queue be read: a RELEASE that nobody has read when the mount goes is lost. */
+static void settle(struct tp_session *s)
+{
+	for (unsigned ms = 0; ms < SETTLE_MS_MAX && !atomic_load(&s->leaving); ms++) {
+		struct pollfd p = {.fd = s->device.fd, .events = POLLIN};
+		struct timespec nap = {.tv_nsec = (long)TP_NS_PER_MS};
+
+		if (poll(&p, 1, 0) != 1 || p.revents != POLLIN)
+			return;
+		(void)nanosleep(&nap, NULL);
+	}
+}
+
+static bool is_serving(struct tp_session *s)
+{
+	TP_LOCK(&s->crew_lock);
+
+	return s->alive > 0;
+}
+
+void tp_session_stop(struct tp_session *s)
+{
+	TP_LOCK(&s->stop_lock);
+
+	if (is_serving(s)) {
+		tp_waits_close(&s->waits);
+		settle(s);
+		tp_notifier_quiet(&s->notifier);
+	}
+	(void)tp_device_unmount(&s->device, NULL);
+	kick_readers(s);
+}
+
+void tp_session_free(struct tp_session *s)
+{
+	if (!s)
+		return;
+	{
+		/* Who stopped us may not be out of it yet. */
+		TP_LOCK(&s->stop_lock);
+		(void)tp_device_unmount(&s->device, NULL);
+	}
+	tp_device_close(&s->device);
+	session_fini(s);
+}
+
+/* What others do with the parts */
+
+int tp_wait_add(struct tp_session *s, struct tp_wait *w)
+{
+	return tp_waits_add(&s->waits, w);
+}
+
+bool tp_wait_take(struct tp_session *s, struct tp_wait *w)
+{
+	return tp_waits_take(&s->waits, w);
+}
+
+void tp_wait_each(struct tp_session *s, void (*each)(const struct tp_wait *w, void *user), void *user)
+{
+	tp_waits_each(&s->waits, each, user);
+}
+
+void tp_notify_entry(struct tp_session *s, uint64_t parent_node, const char *name, size_t name_len)
+{
+	tp_notifier_entry(&s->notifier, parent_node, name, name_len);
+}
+
+void tp_notify_inode(struct tp_session *s, uint64_t node, int64_t off, int64_t len)
+{
+	tp_notifier_inode(&s->notifier, node, off, len);
+}
+
+int tp_notify_then(struct tp_session *s, void (*done)(void *user), void *user)
+{
+	return tp_notifier_then(&s->notifier, done, user);
+}
+
+uint64_t tp_notify_depth(struct tp_session *s)
+{
+	return tp_notifier_depth(&s->notifier);
+}
+
+uint64_t tp_notify_lost(struct tp_session *s)
+{
+	return tp_notifier_lost(&s->notifier);
+}
