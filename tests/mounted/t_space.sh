@@ -1,0 +1,330 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A full pool: what goes, what stays, who gets ENOSPC, and that freed space is free at once. quota, ttl, pin, df.
+. "$(dirname "$0")/lib.sh"
+requires python3
+
+# What the Python pieces below share.
+export PYTHONPATH=$TP_DIR PYTHONDONTWRITEBYTECODE=1
+cat >"$TP_DIR/space.py" <<'PY'
+import errno, os, sys, time
+MNT = sys.argv[1]
+MIB = 1 << 20
+POOL = 64 * MIB
+
+def put(path, size, byte=b"s"):
+    """Writes an object; the errno by name when it fails, None when it worked."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    except OSError as e:
+        return errno.errorcode[e.errno]
+    failed = None
+    try:
+        while size:
+            n = min(size, MIB)
+            os.write(fd, byte * n)
+            size -= n
+    except OSError as e:
+        failed = errno.errorcode[e.errno]
+    try:
+        os.close(fd)
+    except OSError as e:
+        failed = failed or errno.errorcode[e.errno]
+    return failed
+
+def there(path):
+    try:
+        os.stat(path)
+        return True
+    except FileNotFoundError:
+        return False
+
+def whole(path, size, byte=b"s"):
+    with open(path, "rb") as f:
+        return f.read() == byte * size
+
+def stat_of(name):
+    for line in open(MNT + "/.tidepool/stats"):
+        w = line.split()
+        if w and w[0] == name:
+            return float(w[1])
+    return 0
+
+def mkdir(name):
+    path = f"{MNT}/cache/{name}"
+    os.mkdir(path)
+    return path
+PY
+
+tp_mount -o ram=64M
+
+ok "writing four times the pool: every write works, what is there is whole, the newest are there" \
+	python3 - "$MNT" <<'PY'
+from space import *
+d = mkdir("flow")
+for i in range(256):
+    r = put(f"{d}/{i:03d}", MIB, bytes([i]))
+    assert r is None, f"object {i}: {r}"
+    assert there(f"{d}/{i:03d}"), f"object {i} is gone as soon as it is written"
+left = sorted(int(n) for n in os.listdir(d))
+assert 64 * 0.75 <= len(left) <= 64, f"{len(left)} MiB of 64 are used"
+for i in left:
+    assert whole(f"{d}/{i:03d}", MIB, bytes([i])), i
+assert stat_of("tidepool_evicted_total") >= 256 - 64
+assert stat_of("tidepool_nospace_total") == 0
+for n in os.listdir(d):
+    os.unlink(f"{d}/{n}")
+os.rmdir(d)
+PY
+
+ok "freed space is free at once: rm and write again, 60 % of the pool, fifty times, nothing else goes" \
+	python3 - "$MNT" <<'PY'
+from space import *
+d = mkdir("again")
+assert put(f"{d}/keep", 4 * MIB, b"k") is None
+before = stat_of("tidepool_evicted_total")
+for i in range(50):
+    assert put(f"{d}/big", 38 * MIB) is None, f"round {i}"
+    os.unlink(f"{d}/big")
+for i in range(50):
+    fd = os.open(f"{d}/big", os.O_WRONLY | os.O_CREAT, 0o644)
+    for _ in range(38):
+        os.write(fd, b"t" * MIB)
+    os.ftruncate(fd, 0)
+    for _ in range(38):
+        os.pwrite(fd, b"t" * MIB, 0)
+    os.close(fd)
+    os.unlink(f"{d}/big")
+assert stat_of("tidepool_evicted_total") == before, "something was evicted"
+assert whole(f"{d}/keep", 4 * MIB, b"k")
+os.unlink(f"{d}/keep")
+os.rmdir(d)
+PY
+
+ok "an object larger than the pool: ENOSPC, and nothing of it is left" python3 - "$MNT" <<'PY'
+from space import *
+d = mkdir("huge")
+assert put(f"{d}/small", MIB) is None
+r = put(f"{d}/huge", 80 * MIB)
+assert r == "ENOSPC", r
+assert not there(f"{d}/huge")
+for i in range(40):
+    assert put(f"{d}/after{i}", MIB) is None, "there is room again"
+for n in os.listdir(d):
+    os.unlink(f"{d}/{n}")
+os.rmdir(d)
+PY
+
+ok "open objects stay, and when only they are left: ENOSPC; closed, they make room" python3 - "$MNT" <<'PY'
+from space import *
+d = mkdir("open")
+held, i, r = [], 0, None
+while r is None and i < 100:
+    r = put(f"{d}/{i:03d}", MIB, bytes([i]))
+    if r is None:
+        held.append(os.open(f"{d}/{i:03d}", os.O_RDONLY))
+        i += 1
+assert r == "ENOSPC", r
+assert len(held) >= 56, f"ENOSPC with only {len(held)} MiB of 64 open"
+assert not there(f"{d}/{i:03d}"), "the failed object has a name"
+for k, fd in enumerate(held):
+    assert os.pread(fd, MIB + 1, 0) == bytes([k]) * MIB, f"open object {k}"
+for fd in held[:32]:
+    os.close(fd)
+for k in range(100, 140):
+    r = put(f"{d}/{k:03d}", MIB)
+    assert r is None, f"{r} though half may go"
+for k, fd in enumerate(held[32:], 32):
+    assert os.pread(fd, MIB + 1, 0) == bytes([k]) * MIB, f"open object {k}"
+    os.close(fd)
+for n in os.listdir(d):
+    os.unlink(f"{d}/{n}")
+os.rmdir(d)
+PY
+
+# --- pin
+mkdir "$MNT/cache/pinned"
+ok "pin on a directory" "$TIDEPOOL" set "$MNT/cache/pinned" pin=1
+ok "pinned objects stay through four times the pool of others" python3 - "$MNT" <<'PY'
+from space import *
+p = MNT + "/cache/pinned"
+for i in range(16):
+    assert put(f"{p}/{i}", MIB, bytes([65 + i])) is None
+d = mkdir("others")
+for i in range(256):
+    r = put(f"{d}/{i}", MIB)
+    assert r is None, r
+for i in range(16):
+    assert whole(f"{p}/{i}", MIB, bytes([65 + i])), f"pinned object {i}"
+for n in os.listdir(d):
+    os.unlink(f"{d}/{n}")
+os.rmdir(d)
+PY
+ok "pins are bounded: not all of the pool can be pinned, or nothing but ENOSPC ends it" python3 - "$MNT" <<'PY'
+from space import *
+p = MNT + "/cache/pinned"
+r, i = None, 16
+while r is None and i < 100:
+    r = put(f"{p}/{i}", MIB, b"p")
+    i += 1
+assert r in (None, "ENOSPC", "EDQUOT"), r
+if r is None:
+    left = len(os.listdir(p))
+    assert left <= 64
+d = mkdir("beside")
+got = [put(f"{d}/{k}", MIB) for k in range(4)]
+assert all(g in (None, "ENOSPC") for g in got), got
+PY
+ok "pin can be taken away" "$TIDEPOOL" set "$MNT/cache/pinned" pin=0
+ok "what is not pinned any more makes room" python3 - "$MNT" <<'PY'
+from space import *
+d = mkdir("room")
+for i in range(100):
+    r = put(f"{d}/{i}", MIB)
+    assert r is None, r
+PY
+rm -rf "$MNT/cache/pinned" "$MNT/cache/room" "$MNT/cache/beside"
+
+# --- samples
+mkdir "$MNT/samples/s"
+ok "a stream may be told to fail instead of waiting" "$TIDEPOOL" set "$MNT/samples/s" stall=1
+ok "samples are never evicted: ENOSPC when nothing else is left, and room again after rm" python3 - "$MNT" <<'PY'
+from space import *
+s = MNT + "/samples/s"
+d = mkdir("evictable")
+for i in range(40):
+    assert put(f"{d}/{i}", MIB) is None
+r, n = None, 0
+while r is None and n < 100:
+    r = put(f"{s}/x{n:03d}", MIB, b"x")
+    n += r is None
+assert r == "ENOSPC", r
+assert n >= 50, f"ENOSPC after {n} samples of 1 MiB in 64 MiB"
+assert not there(f"{s}/x{n:03d}")
+assert sorted(os.listdir(s)) == [f"x{i:03d}" for i in range(n)], "all committed samples are there"
+for i in range(n):
+    assert whole(f"{s}/x{i:03d}", MIB, b"x"), i
+r = put(f"{d}/one", 8 * MIB)
+assert r == "ENOSPC", f"{r}: only samples are left"
+for i in range(20):
+    os.unlink(f"{s}/x{i:03d}")
+for i in range(10):
+    r = put(f"{d}/again{i}", MIB)
+    assert r is None, r
+for i in range(20, n):
+    os.unlink(f"{s}/x{i:03d}")
+PY
+rm -rf "$MNT/samples/s" "$MNT/cache/evictable"
+
+# --- df
+ok "df: blocks of 4096, the pool's size; what can be evicted counts as available, what cannot does not" \
+	python3 - "$MNT" <<'PY'
+from space import *
+def df():
+    v = os.statvfs(MNT)
+    return v.f_frsize, v.f_blocks * v.f_frsize, v.f_bavail * v.f_frsize
+block, size, free = df()
+assert block == 4096, block
+assert 0.9 * POOL <= size <= POOL, size
+assert free >= 0.95 * size, f"{free} of {size} when empty"
+d = mkdir("df")
+for i in range(200):
+    put(f"{d}/{i}", MIB)
+_, _, full = df()
+assert full >= 0.85 * size, f"{full} of {size} available when full of what can go"
+names = os.listdir(d)[:20]
+held = [os.open(f"{d}/{n}", os.O_RDONLY) for n in names]
+_, _, opened = df()
+assert opened <= full - 15 * MIB, f"{opened} available of {full} before 20 MiB were opened"
+for fd in held:
+    os.close(fd)
+for n in os.listdir(d):
+    os.unlink(f"{d}/{n}")
+os.rmdir(d)
+PY
+
+# --- quota
+mkdir -p "$MNT/cache/q/deep"
+ok "quota on a directory" "$TIDEPOOL" set "$MNT/cache/q" quota=8M
+ok "quota: evicts below that directory and nowhere else; EDQUOT when nothing there can go" python3 - "$MNT" <<'PY'
+from space import *
+q = MNT + "/cache/q"
+o = mkdir("outside")
+for i in range(30):
+    assert put(f"{o}/{i}", MIB) is None
+for i in range(40):
+    r = put(f"{q}/deep/{i}", MIB)
+    assert r is None, r
+used = sum(os.stat(f"{q}/deep/{n}").st_size for n in os.listdir(f"{q}/deep"))
+assert 4 * MIB <= used <= 8 * MIB, used
+assert len(os.listdir(o)) == 30, "nothing outside went"
+r = put(f"{q}/large", 12 * MIB)
+assert r == "EDQUOT", r
+assert not there(f"{q}/large")
+for n in os.listdir(f"{q}/deep"):
+    os.unlink(f"{q}/deep/{n}")
+held = []
+r, i = None, 0
+while r is None and i < 20:
+    r = put(f"{q}/deep/o{i}", MIB)
+    if r is None:
+        held.append(os.open(f"{q}/deep/o{i}", os.O_RDONLY))
+    i += 1
+assert r == "EDQUOT", r
+assert 6 <= len(held) <= 8, f"{len(held)} MiB were open under a quota of 8"
+for fd in held:
+    os.close(fd)
+assert put(f"{q}/deep/again", MIB) is None
+assert len(os.listdir(o)) == 30, "nothing outside went"
+PY
+rm -rf "$MNT/cache/q" "$MNT/cache/outside"
+
+# --- ttl
+mkdir "$MNT/cache/t"
+ok "ttl on a directory" "$TIDEPOOL" set "$MNT/cache/t" ttl=1
+echo one >"$MNT/cache/t/one"
+echo stays >"$MNT/cache/stays"
+gone()
+{
+	[ ! -e "$1" ]
+}
+ok "an object is gone after its ttl" eventually 10 gone "$MNT/cache/t/one"
+ok "and no other" test -e "$MNT/cache/stays"
+rm "$MNT/cache/stays"
+rmdir "$MNT/cache/t"
+tp_umount
+
+# --- 4 KiB objects
+tp_mount -o ram=64M,high=99,low=98
+ok "4 KiB objects: at most 12.5 % overhead" python3 - "$MNT" <<'PY'
+from space import *
+d = mkdir("pages")
+before = stat_of("tidepool_evicted_total")
+n = 0
+while stat_of("tidepool_evicted_total") == before and n < 20000:
+    for _ in range(100):
+        assert put(f"{d}/{n:05d}", 4096) is None
+        n += 1
+held = len(os.listdir(d))
+assert held * 4096 * 1.125 >= 0.98 * POOL, f"{held} objects of 4 KiB in {POOL >> 20} MiB"
+for name in os.listdir(d):
+    os.unlink(f"{d}/{name}")
+os.rmdir(d)
+PY
+ok "small and odd objects do not waste a page each: 12.5 % at 200, 1,000 and 5,000 bytes" python3 - "$MNT" <<'PY'
+from space import *
+for size, count in ((200, 20000), (1000, 20000), (5000, 8000)):
+    d = mkdir(f"small{size}")
+    def used():
+        v = os.statvfs(MNT)
+        return (v.f_blocks - v.f_bfree) * v.f_frsize
+    start = used()
+    held = 0
+    for i in range(count):
+        assert put(f"{d}/{i:05d}", size) is None
+    bytes_each = (used() - start) / count
+    assert bytes_each <= size * 1.125 + 64, f"{bytes_each:.0f} bytes for an object of {size}"
+    for name in os.listdir(d):
+        os.unlink(f"{d}/{name}")
+    os.rmdir(d)
+PY
