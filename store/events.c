@@ -160,8 +160,9 @@ static int rotate(struct tp_events *e)
 	fd = open_file(e, "events.new", O_RDWR | O_CREAT | O_TRUNC);
 	if (fd < 0)
 		return fd;
-	if (e->dir_fd >= 0 && (renameat(e->dir_fd, "events", e->dir_fd, "events.1") < 0 ||
-				      renameat(e->dir_fd, "events.new", e->dir_fd, "events") < 0)) {
+	if (e->dir_fd >= 0 &&
+		((renameat(e->dir_fd, "events", e->dir_fd, "events.1") < 0 && errno != ENOENT) ||
+			renameat(e->dir_fd, "events.new", e->dir_fd, "events") < 0)) {
 		r = -errno;
 		(void)tp_close(fd);
 		return r;
