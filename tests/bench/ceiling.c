@@ -29,6 +29,7 @@
  * scripts/bench runs the first, second and fourth of these modes and takes the best for each figure.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <linux/fuse.h>
 #include <pthread.h>
