@@ -2,10 +2,82 @@
 #include "fs/command.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
 const struct tp_command tp_commands[] = {
+	{
+		.name = "status",
+		.usage = "[--json] [MOUNTPOINT|STATE]...",
+		.summary = "say how a mount is doing, or what a STATE holds",
+		.text = "Prints .tidepool/status of the mount, or of the one that was mounted last when\n"
+			"none is named. For a STATE that is not mounted it prints what is known from its\n"
+			"ledger, and what the last drain had to leave.\n"
+			"\n"
+			"  --json  one JSON object a line: health and all numbers of .tidepool/stats\n",
+		.run = tp_command_status,
+	},
+	{
+		.name = "top",
+		.usage = "[--json] [-d SECONDS] [-n COUNT] [MOUNTPOINT]",
+		.summary = "show what a mount is doing now, again and again",
+		.text = "Shows the counters of .tidepool/stats, the fastest first, by the second.\n"
+			"\n"
+			"  -d SECONDS  how long each look takes (1)\n"
+			"  -n COUNT    how many looks; without it, until interrupted\n"
+			"  --json      one JSON object a line\n",
+		.run = tp_command_top,
+	},
+	{
+		.name = "lookup",
+		.usage = "PATH...|-",
+		.summary = "say of many names at once whether they are there",
+		.text = "Prints a line for each path, \"hit SIZE TIER PATH\" or \"miss PATH\", and at the "
+			"end\n"
+			"\"leading N\": how many hits there are before the first miss. All paths lie in one\n"
+			"mount. With - they are read from standard input, one a line.\n"
+			"Exits with 0 when all are there, with 1 otherwise.\n",
+		.run = tp_command_lookup,
+	},
+	{
+		.name = "get",
+		.usage = "PATH [KEY]...",
+		.summary = "print attributes of an object or a directory",
+		.text = "KEY is the name of a tidepool attribute, such as pin, or a whole name, such as\n"
+			"user.tidepool.pin or user.schema. Without KEY all that PATH has are printed, as\n"
+			"KEY=VALUE; with one KEY its value alone. The manual lists the attributes.\n",
+		.run = tp_command_get,
+	},
+	{
+		.name = "set",
+		.usage = "PATH KEY[=VALUE]...",
+		.summary = "set or remove attributes of an object or a directory",
+		.text = "KEY as in `tidepool get`. KEY without =VALUE removes the attribute, so that what "
+			"is\n"
+			"inherited or the default holds again.\n"
+			"\n"
+			"  tidepool set /mnt/cache/repo pin=1\n"
+			"  tidepool set /mnt/cache/logs commit=live\n",
+		.run = tp_command_set,
+	},
+	{
+		.name = "explain",
+		.usage = "PATH...",
+		.summary = "say where an object is, who holds it, or why it is not there",
+		.text = "Of a name that is not there it prints who writes it now, and the last events\n"
+			"that name it, and exits with 1.\n",
+		.run = tp_command_explain,
+	},
+	{
+		.name = "warm",
+		.usage = "PATH...",
+		.summary = "read objects, and all below a directory, so that they are hot",
+		.text = "What is read is among the last that are evicted, and is in the kernel's page "
+			"cache.\n"
+			"Shows its progress on a terminal, and is quiet otherwise.\n",
+		.run = tp_command_warm,
+	},
 	{
 		.name = "version",
 		.usage = "",
@@ -40,6 +112,8 @@ void tp_command_help(const struct tp_command *c)
 	(void)printf("usage: tidepool %s%s%s\n", c->name, c->usage[0] ? " " : "", c->usage);
 	if (c->text)
 		(void)printf("\n%s", c->text);
+	if (c->more)
+		c->more();
 }
 
 static void help_of_all(void)
@@ -72,6 +146,11 @@ int tp_command_main(int argc, char **argv)
 		return 0;
 	}
 	c = tp_command_find(strcmp(argv[1], "--version") == 0 ? "version" : argv[1]);
+	/* As fstab has it: STATE MOUNTPOINT -o OPTIONS. */
+	if (!c && strchr(argv[1], '/') && tp_command_find("mount")) {
+		argv[0] = (char *)(uintptr_t) "mount";
+		return tp_command_find("mount")->run(argc, argv);
+	}
 	if (!c)
 		return tp_command_fail(NULL, 2, "there is no command '%s': see `tidepool --help`", argv[1]);
 	for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)

@@ -9,8 +9,9 @@ struct tp_command {
 	const char *name;
 	const char *usage;   /* "PATH...", behind the name */
 	const char *summary; /* half a line for the list of all commands */
-	const char *
-		text; /* what --help says below the usage, within 80 columns, ends with a newline; may be NULL */
+	/* What --help says below the usage, within 80 columns, ends with a newline; may be NULL. */
+	const char *text;
+	void (*more)(void); /* prints what else --help says; may be NULL */
 	int (*run)(int argc, char **argv);
 };
 
@@ -27,4 +28,13 @@ __attribute__((format(printf, 3, 4))) int tp_command_fail(const char *name, int 
 /* What --help prints. */
 void tp_command_help(const struct tp_command *c);
 
+int tp_command_mount(int argc, char **argv);
+int tp_command_umount(int argc, char **argv);
+int tp_command_status(int argc, char **argv);
+int tp_command_top(int argc, char **argv);
+int tp_command_lookup(int argc, char **argv);
+int tp_command_get(int argc, char **argv);
+int tp_command_set(int argc, char **argv);
+int tp_command_explain(int argc, char **argv);
+int tp_command_warm(int argc, char **argv);
 int tp_command_version(int argc, char **argv);

@@ -88,7 +88,7 @@ const struct tp_option tp_option_table[] = {
 		.name = "threads",
 		.kind = TP_OPTION_NUMBER,
 		.value = "N",
-		.help = "threads that answer requests at most (by the number of processors)",
+		.help = "threads that answer requests at most; auto: by the number of processors",
 		.initial = "auto",
 		FIELD(threads),
 		.least = 0,
@@ -248,14 +248,14 @@ int tp_size_parse(const char *text, uint64_t *ret_bytes)
 
 const char *tp_size_text(uint64_t bytes, char *buf, size_t len)
 {
-	static const char units[] = "KMGT";
+	static const char *const units[] = {"", "K", "M", "G", "T"};
 	unsigned u = 0;
 
 	while (u < 4 && bytes && bytes % 1024 == 0) {
 		bytes /= 1024;
 		u++;
 	}
-	(void)snprintf(buf, len, "%" PRIu64 "%.1s", bytes, u ? &units[u - 1] : "");
+	(void)snprintf(buf, len, "%" PRIu64 "%s", bytes, units[u]);
 	return buf;
 }
 
@@ -532,7 +532,8 @@ int tp_options_finish(struct tp_options *o, const char *root, struct tp_err *err
 			return tp_err_set(err, -EINVAL,
 				"the option ram=%s is more than this process may use, %s (%s)",
 				tp_size_text(o->ram_bytes, size, sizeof(size)),
-				tp_size_text(usable, size_usable, sizeof(size_usable)), why);
+				tp_size_text(usable & ~(UINT64_C(1048575)), size_usable, sizeof(size_usable)),
+				why);
 		return 0;
 	}
 	o->ram_bytes = usable / 4;
@@ -641,32 +642,36 @@ int tp_options_fuse(const struct tp_options *o, const char *state, char **ret_te
 	return 0;
 }
 
+/* Prints text in words, wrapped before column 79, from `column` on and below it. */
+static void print_wrapped(const char *text, int indent)
+{
+	int column = indent;
+
+	for (const char *word = text; *word;) {
+		int n = (int)strcspn(word, " ");
+
+		if (column > indent && column + 1 + n > 79)
+			column = printf("\n%*s", indent, "") - 1;
+		else if (column > indent)
+			column += printf(" ");
+		column += printf("%.*s", n, word);
+		word += n + (word[n] == ' ');
+	}
+	(void)putchar('\n');
+}
+
 void tp_options_help(void)
 {
 	for (const struct tp_option *t = tp_option_table; t->name; t++) {
-		char head[64];
-		int column;
+		char head[64], text[256];
 
 		if (t->kind == TP_OPTION_ABSENT && !t->initial)
 			continue;
 		(void)snprintf(
 			head, sizeof(head), "%s%s%s", t->name, t->value ? "=" : "", t->value ? t->value : "");
-		column = printf("  %-25s ", head);
-		/* Wrapped at 78 columns. */
-		for (const char *word = t->help; *word;) {
-			int n = (int)strcspn(word, " ");
-
-			if (column + n > 78)
-				column = printf("\n%28s", "") - 1;
-			column += printf("%.*s%s", n, word, word[n] ? " " : "");
-			word += n + (word[n] == ' ');
-		}
-		if (t->initial) {
-			if (column + (int)strlen(t->initial) + 3 > 78)
-				(void)printf("\n%28s(%s)", "", t->initial);
-			else
-				(void)printf(" (%s)", t->initial);
-		}
-		(void)putchar('\n');
+		(void)snprintf(text, sizeof(text), "%s%s%s%s", t->help, t->initial ? " (" : "",
+			t->initial ? t->initial : "", t->initial ? ")" : "");
+		(void)printf("  %-25s ", head);
+		print_wrapped(text, 28);
 	}
 }

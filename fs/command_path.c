@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The commands about paths inside a mount: lookup, get, set, explain, warm. */
+#include <errno.h>
+#include <fcntl.h>
+#include <fts.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "fs/command.h"
+#include "fs/mounts.h"
+#include "store/cleanup.h"
+#include "store/clock.h"
+#include "store/events.h"
+
+#define ATTRIBUTE_PREFIX "user.tidepool."
+#define WARM_BUFFER_BYTES (1u << 20)
+#define WARM_PROGRESS_NS (200 * TP_NS_PER_MS)
+#define LOOKUP_WRITE_BYTES 65536u
+
+/* What `get` asks for when no key is given; what an object does not have is left out. */
+static const char *const keys[] = {
+	"tier",
+	"generation",
+	"checksum",
+	"pin",
+	"depth",
+	"ttl",
+	"quota",
+	"commit",
+	"state",
+	"attempts",
+	"high",
+	"low",
+	"stall",
+	"retain",
+	"memory",
+	"max_attempts",
+	"claim_timeout",
+	"max_age",
+	"schema",
+	"run",
+	"temp",
+	NULL,
+};
+
+/* Skips a "--"; an argument that looks like an option is wrong. Returns the index of the first argument, or -1 after an error. */
+static int arguments(int argc, char **argv, int least, const char *what)
+{
+	int first = 1;
+
+	if (argc > 1 && strcmp(argv[1], "--") == 0) {
+		first = 2;
+	} else if (argc > 1 && argv[1][0] == '-' && argv[1][1]) {
+		(void)tp_command_fail(argv[0], 2, "there is no option '%s'", argv[1]);
+		return -1;
+	}
+	if (argc - first < least) {
+		(void)tp_command_fail(argv[0], 2, "%s", what);
+		return -1;
+	}
+	return first;
+}
+
+/* "pin" is user.tidepool.pin; what begins with user. stays. buf is returned. */
+static const char *attribute(const char *key, size_t key_len, char *buf, size_t len)
+{
+	bool whole = key_len > 5 && strncmp(key, "user.", 5) == 0;
+
+	(void)snprintf(
+		buf, len, "%s%.*s", whole ? "" : ATTRIBUTE_PREFIX, (int)(key_len < 256 ? key_len : 256), key);
+	return buf;
+}
+
+/* The value into a string of its own. NULL: errno says why. */
+static char *attribute_value(const char *path, const char *name)
+{
+	char *value = NULL;
+
+	for (;;) {
+		ssize_t n = lgetxattr(path, name, NULL, 0), got;
+
+		if (n < 0)
+			break;
+		free(value);
+		value = malloc((size_t)n + 1);
+		if (!value)
+			return NULL;
+		got = lgetxattr(path, name, value, (size_t)n);
+		if (got >= 0) {
+			value[got] = 0;
+			return value;
+		}
+		/* It grew in between. */
+		if (errno != ERANGE)
+			break;
+	}
+	free(value);
+	return NULL;
+}
+
+/* Why an attribute could not be had, in words of this program. */
+static const char *attribute_error(int error)
+{
+	switch (error) {
+	case ENODATA:
+		return "it has no such attribute";
+	case EOPNOTSUPP:
+		return "it is not in a tidepool mount, or has no such attribute";
+	case EINVAL:
+		return "the value is not good for it";
+	case EPERM:
+		return "that cannot be set";
+	default:
+		return strerror(error);
+	}
+}
+
+int tp_command_get(int argc, char **argv)
+{
+	int first = arguments(argc, argv, 1, "a path is missing"), code = 0;
+	const char *path;
+	struct stat st;
+
+	if (first < 0)
+		return 2;
+	path = argv[first];
+	if (lstat(path, &st) < 0)
+		return tp_command_fail("get", 1, "%s: %s", path, strerror(errno));
+	if (first + 1 == argc) {
+		for (unsigned i = 0; keys[i]; i++) {
+			char name[300];
+			tp_autofree char *value = attribute_value(
+				path, attribute(keys[i], strlen(keys[i]), name, sizeof(name)));
+
+			if (value)
+				(void)printf("%s=%s\n", keys[i], value);
+			else if (errno == EOPNOTSUPP)
+				return tp_command_fail("get", 1, "%s: %s", path, attribute_error(errno));
+		}
+		return 0;
+	}
+	for (int i = first + 1; i < argc; i++) {
+		char name[300];
+		tp_autofree char *value =
+			attribute_value(path, attribute(argv[i], strlen(argv[i]), name, sizeof(name)));
+
+		if (!value)
+			code = tp_command_fail("get", 1, "%s: %s: %s", path, name, attribute_error(errno));
+		else if (argc - first == 2)
+			(void)printf("%s\n", value);
+		else
+			(void)printf("%s=%s\n", argv[i], value);
+	}
+	return code;
+}
+
+int tp_command_set(int argc, char **argv)
+{
+	int first = arguments(argc, argv, 2, "a path and KEY=VALUE are missing"), code = 0;
+	const char *path;
+
+	if (first < 0)
+		return 2;
+	path = argv[first];
+	for (int i = first + 1; i < argc; i++) {
+		const char *equals = strchrnul(argv[i], '=');
+		char name[300];
+		int r;
+
+		if (equals == argv[i])
+			return tp_command_fail("set", 2, "'%s' is not KEY=VALUE", argv[i]);
+		(void)attribute(argv[i], (size_t)(equals - argv[i]), name, sizeof(name));
+		if (*equals)
+			r = lsetxattr(path, name, equals + 1, strlen(equals + 1), 0);
+		else
+			r = lremovexattr(path, name);
+		if (r < 0)
+			code = tp_command_fail("set", 1, "%s: %s: %s", path, name, attribute_error(errno));
+	}
+	return code;
+}
+
+/* Prints the last lines of a control file that are about a name, at most max. Returns how many. */
+static unsigned print_about(const struct tp_mounts *m, const char *file, const char *name, unsigned max)
+{
+	tp_autofree char *where = NULL, *line = NULL;
+	tp_autofree char **last = calloc(max, sizeof(*last));
+	char quoted[4 * 256 + 1];
+	size_t size = 0;
+	unsigned n = 0;
+	FILE *f;
+
+	(void)tp_events_quote(name, strlen(name), quoted, sizeof(quoted));
+	if (!last || asprintf(&where, "%s/.tidepool/%s", m->mountpoint, file) < 0)
+		return 0;
+	f = fopen(where, "re");
+	while (f && getline(&line, &size, f) > 0) {
+		if (!strstr(line, quoted))
+			continue;
+		free(last[n % max]);
+		last[n++ % max] = strdup(line);
+	}
+	if (f)
+		(void)fclose(f);
+	for (unsigned i = n > max ? n - max : 0; i < n; i++)
+		if (last[i % max])
+			(void)printf("  %s: %s", file, last[i % max]);
+	for (unsigned i = 0; i < max; i++)
+		free(last[i]);
+	return n;
+}
+
+/* A name that is not there: what writes it now, and what the events say of it. */
+static int explain_missing(const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	struct tp_mounts m;
+	unsigned n;
+
+	if (tp_mounts_of(path, &m) < 0)
+		return tp_command_fail("explain", 1,
+			"%s: there is no such file, and its directory is in no tidepool mount", path);
+	(void)printf("%s: is not there\n", path);
+	n = print_about(&m, "drafts", name, 5);
+	n += print_about(&m, "events", name, 5);
+	if (n == 0)
+		(void)printf("  nobody writes it now, and no event that is kept names it\n");
+	tp_mounts_fini(&m);
+	return 1;
+}
+
+int tp_command_explain(int argc, char **argv)
+{
+	int first = arguments(argc, argv, 1, "a path is missing"), code = 0;
+
+	if (first < 0)
+		return 2;
+	for (int i = first; i < argc; i++) {
+		tp_autofree char *text = attribute_value(argv[i], ATTRIBUTE_PREFIX "explain");
+
+		if (text) {
+			size_t n = strlen(text);
+
+			(void)printf("%s%s%s%s", argc - first > 1 ? argv[i] : "",
+				argc - first > 1 ? ":\n" : "", text, n && text[n - 1] == '\n' ? "" : "\n");
+		} else if (errno == ENOENT) {
+			code = explain_missing(argv[i]);
+		} else {
+			code = tp_command_fail("explain", 1, "%s: %s", argv[i], attribute_error(errno));
+		}
+	}
+	return code;
+}
+
+/*
+ * The path as its mount names it. Its directories need not exist, so what exists of them is resolved and the rest kept. mount is filled by
+ * the first path; -EXDEV: this one is in another. -ENOENT: in no tidepool mount; -EINVAL: it cannot stand on a line; -ENOMEM.
+ */
+static int inside(const char *path, struct tp_mounts *mount, char **ret_relative)
+{
+	tp_autofree char *head = strdup(path), *rest = strdup(""), *whole = NULL;
+	struct tp_mounts m;
+	size_t n = mount->mountpoint ? strlen(mount->mountpoint) : 0;
+	int r;
+
+	if (!head || !rest)
+		return -ENOMEM;
+	if (strchr(path, '\n'))
+		return -EINVAL;
+	/* Most paths are of this kind, and cost no system call. */
+	if (n && strncmp(path, mount->mountpoint, n) == 0 && path[n] == '/' && !strstr(path + n, "/."))
+		return (*ret_relative = strdup(path + n + 1)) ? 0 : -ENOMEM;
+	while (!(whole = tp_mounts_resolve(head)) && (errno == ENOENT || errno == ENOTDIR)) {
+		char *slash = strrchr(head, '/'), *longer;
+
+		if (!slash || slash == head)
+			return -ENOENT;
+		if (asprintf(&longer, "%s%s", slash, rest) < 0)
+			return -ENOMEM;
+		free(rest);
+		rest = longer;
+		*slash = 0;
+	}
+	if (!whole)
+		return -errno;
+	r = tp_mounts_of(whole, &m);
+	if (r < 0)
+		return r;
+	n = strlen(m.mountpoint);
+	r = mount->mountpoint && strcmp(m.mountpoint, mount->mountpoint) != 0 ? -EXDEV : 0;
+	if (r == 0 && (strncmp(whole, m.mountpoint, n) != 0 || whole[n] != '/'))
+		r = -ENOENT;
+	if (r == 0 && asprintf(ret_relative, "%s%s", whole + n + 1, rest) < 0)
+		r = -ENOMEM;
+	if (r == 0 && !mount->mountpoint)
+		*mount = m;
+	else
+		tp_mounts_fini(&m);
+	return r;
+}
+
+/* What is asked in one go. */
+struct lookup {
+	struct tp_mounts mount;
+	char **paths; /* as given, owned */
+	size_t count, room;
+	FILE *questions; /* memory: the lines that are written */
+	char *text;
+	size_t text_len;
+};
+
+/* Returns 0, or what to exit with, after an error was said. */
+static int lookup_add(struct lookup *l, const char *path)
+{
+	tp_autofree char *relative = NULL;
+	int r = inside(path, &l->mount, &relative);
+
+	if (r == -ENOENT)
+		return tp_command_fail("lookup", 1, "%s: it is in no tidepool mount", path);
+	if (r == -EXDEV)
+		return tp_command_fail(
+			"lookup", 1, "%s: it is not in %s, as the first path is", path, l->mount.mountpoint);
+	if (r == 0 && l->count == l->room) {
+		size_t room = l->room ? 2 * l->room : 64;
+		char **paths = reallocarray(l->paths, room, sizeof(*paths));
+
+		if (paths) {
+			l->paths = paths;
+			l->room = room;
+		} else {
+			r = -ENOMEM;
+		}
+	}
+	if (r == 0) {
+		l->paths[l->count] = strdup(path);
+		r = l->paths[l->count] && fprintf(l->questions, "%s\n", relative) > 0 ? 0 : -ENOMEM;
+		l->count += l->paths[l->count] != NULL;
+	}
+	return r < 0 ? tp_command_fail("lookup", 1, "%s: %s", path, strerror(-r)) : 0;
+}
+
+static int lookup_add_stdin(struct lookup *l)
+{
+	tp_autofree char *line = NULL;
+	size_t size = 0;
+	ssize_t n;
+	int code = 0;
+
+	while (code == 0 && (n = getline(&line, &size, stdin)) > 0) {
+		if (line[n - 1] == '\n')
+			line[--n] = 0;
+		if (n)
+			code = lookup_add(l, line);
+	}
+	return code;
+}
+
+/* Writes whole lines, as many at a time as fit into one request. 0 or -errno. */
+static int write_lines(int fd, const char *text, size_t len)
+{
+	while (len) {
+		size_t n = len;
+		ssize_t done;
+
+		if (n > LOOKUP_WRITE_BYTES)
+			for (n = LOOKUP_WRITE_BYTES; n > 1 && text[n - 1] != '\n';)
+				n--;
+		done = write(fd, text, n);
+		if (done < 0 && errno != EINTR)
+			return -errno;
+		if (done > 0) {
+			text += done;
+			len -= (size_t)done;
+		}
+	}
+	return 0;
+}
+
+/* Asks, and prints an answer for each path. Returns what to exit with. */
+static int lookup_run(const struct lookup *l)
+{
+	tp_autofree char *where = NULL, *line = NULL;
+	tp_autoclose int fd = -1;
+	size_t size = 0, n = 0;
+	FILE *answers = NULL;
+	int code = 0, r;
+
+	if (asprintf(&where, "%s/.tidepool/lookup", l->mount.mountpoint) < 0)
+		where = NULL;
+	fd = where ? open(where, O_RDWR | O_CLOEXEC) : -1;
+	r = fd < 0 ? -errno : write_lines(fd, l->text, l->text_len);
+	if (r == 0) {
+		answers = fdopen(fd, "r");
+		r = answers ? 0 : -errno;
+	}
+	if (r < 0)
+		return tp_command_fail(
+			"lookup", 1, "%s/.tidepool/lookup: %s", l->mount.mountpoint, strerror(-r));
+	(void)tp_steal_fd(&fd);
+	while (getline(&line, &size, answers) > 0) {
+		line[strcspn(line, "\n")] = 0;
+		if (n < l->count)
+			(void)printf("%s %s\n", line, l->paths[n]);
+		else
+			(void)printf("%s\n", line);
+		if (n < l->count && strncmp(line, "hit ", 4) != 0)
+			code = 1;
+		n++;
+	}
+	if (ferror(answers) || n < l->count)
+		code = tp_command_fail("lookup", 1, "%zu of %zu paths were answered", n, l->count);
+	(void)fclose(answers);
+	return code;
+}
+
+int tp_command_lookup(int argc, char **argv)
+{
+	int first = arguments(argc, argv, 1, "a path, or - for standard input, is missing"), code = 0;
+	struct lookup l = {0};
+
+	if (first < 0)
+		return 2;
+	l.questions = open_memstream(&l.text, &l.text_len);
+	if (!l.questions)
+		return tp_command_fail("lookup", 1, "out of memory");
+	for (int i = first; i < argc && code == 0; i++)
+		code = strcmp(argv[i], "-") == 0 ? lookup_add_stdin(&l) : lookup_add(&l, argv[i]);
+	if (fclose(l.questions) != 0 && code == 0)
+		code = tp_command_fail("lookup", 1, "out of memory");
+	if (code == 0 && l.count)
+		code = lookup_run(&l);
+	for (size_t i = 0; i < l.count; i++)
+		free(l.paths[i]);
+	free(l.paths);
+	free(l.text);
+	tp_mounts_fini(&l.mount);
+	return code;
+}
+
+/* What warm has done so far. */
+struct warm {
+	char *buffer;
+	uint64_t files, bytes, failed, shown_ns;
+	bool terminal;
+};
+
+static void warm_progress(struct warm *w, bool last)
+{
+	uint64_t now_ns = tp_mono_ns(tp_clock_system());
+
+	if (!w->terminal || (!last && now_ns - w->shown_ns < WARM_PROGRESS_NS))
+		return;
+	w->shown_ns = now_ns;
+	(void)fprintf(stderr, "\r%" PRIu64 " objects, %" PRIu64 " MiB%s", w->files, w->bytes >> 20,
+		last ? "\n" : "");
+}
+
+static void warm_file(struct warm *w, const char *path)
+{
+	tp_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
+	ssize_t n = fd < 0 ? -1 : 1;
+
+	while (n > 0) {
+		n = read(fd, w->buffer, WARM_BUFFER_BYTES);
+		if (n > 0)
+			w->bytes += (uint64_t)n;
+		warm_progress(w, false);
+	}
+	/* What was evicted or removed since it was listed is no failure. */
+	if (n < 0 && errno != ENOENT) {
+		w->failed++;
+		(void)tp_command_fail("warm", 1, "%s: %s", path, strerror(errno));
+	} else {
+		w->files += n == 0;
+	}
+}
+
+int tp_command_warm(int argc, char **argv)
+{
+	int first = arguments(argc, argv, 1, "a path is missing");
+	struct warm w = {.terminal = isatty(STDERR_FILENO) == 1};
+	FTS *walk;
+	FTSENT *e;
+
+	if (first < 0)
+		return 2;
+	w.buffer = malloc(WARM_BUFFER_BYTES);
+	walk = w.buffer ? fts_open(argv + first, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV | FTS_COMFOLLOW, NULL)
+			: NULL;
+	if (!walk) {
+		free(w.buffer);
+		return tp_command_fail("warm", 1, "out of memory");
+	}
+	while ((e = fts_read(walk))) {
+		struct tp_mounts m;
+
+		if (e->fts_level == 0 && e->fts_info != FTS_DP && e->fts_info != FTS_NS) {
+			if (tp_mounts_of(e->fts_path, &m) < 0) {
+				w.failed++;
+				(void)tp_command_fail(
+					"warm", 1, "%s: it is in no tidepool mount", e->fts_path);
+				(void)fts_set(walk, e, FTS_SKIP);
+				continue;
+			}
+			tp_mounts_fini(&m);
+		}
+		if (e->fts_info == FTS_F) {
+			warm_file(&w, e->fts_path);
+		} else if (e->fts_info == FTS_DNR || e->fts_info == FTS_ERR ||
+			   (e->fts_info == FTS_NS && (e->fts_level == 0 || e->fts_errno != ENOENT))) {
+			w.failed++;
+			(void)tp_command_fail("warm", 1, "%s: %s", e->fts_path, strerror(e->fts_errno));
+		}
+	}
+	(void)fts_close(walk);
+	warm_progress(&w, true);
+	free(w.buffer);
+	return w.failed ? 1 : 0;
+}

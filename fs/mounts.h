@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tidepool mounts that this process can see: where each is and which STATE it serves. They are read from
+ * /proc/self/mountinfo, so nothing waits for a daemon that hangs, and a dead mount is found like a living one.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct tp_mounts {
+	char *mountpoint; /* absolute, without links; owned */
+	char *state;	  /* what stands as its source; owned */
+	dev_t dev;	  /* st_dev of what is in it */
+};
+
+/* The mount whose root is path. The last part of path is not followed into the mount. -ENOENT: there is none; -ENOMEM. */
+int tp_mounts_at(const char *path, struct tp_mounts *ret);
+/* The mount that path lies in; path itself need not exist, its directory must. -ENOENT: none, or no such directory; -ENOMEM. */
+int tp_mounts_of(const char *path, struct tp_mounts *ret);
+/* The first mount that serves state (an absolute path). -ENOENT, -ENOMEM. */
+int tp_mounts_serving(const char *state, struct tp_mounts *ret);
+/* The one that was mounted last. -ENOENT, -ENOMEM. */
+int tp_mounts_any(struct tp_mounts *ret);
+void tp_mounts_fini(struct tp_mounts *m);
+
+/* path as the kernel would name it, though what is there may not answer: its directory is resolved, its last part is kept. NULL: errno says why. */
+char *tp_mounts_resolve(const char *path);
+/* Takes a mount away, as root or through fusermount3. lazy: also when it is busy or dead. 0 or -errno (-EIO: fusermount3 failed). */
+int tp_mounts_take_away(const char *mountpoint, bool lazy);
