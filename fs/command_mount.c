@@ -28,7 +28,7 @@ static int parse(int argc, char **argv, struct tp_options *o, bool *ret_foregrou
 	static const struct option longs[] = {{"foreground", no_argument, NULL, 'f'}, {NULL, 0, NULL, 0}};
 	int c;
 
-	if (tp_options_environment(o, environ, warn, NULL, err) < 0)
+	if (tp_options_environment(o, (const char *const *)environ, warn, NULL, err) < 0)
 		return 2;
 	opterr = 0;
 	optind = 1;

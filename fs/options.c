@@ -426,7 +426,7 @@ void tp_options_fini(struct tp_options *o)
 	paths_clear(&o->pool);
 }
 
-int tp_options_environment(struct tp_options *o, char *const *environment,
+int tp_options_environment(struct tp_options *o, const char *const *environment,
 	void (*warn)(const char *text, void *user), void *user, struct tp_err *err)
 {
 	for (; *environment; environment++) {

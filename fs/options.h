@@ -71,7 +71,7 @@ struct tp_options {
 
 int tp_options_init(struct tp_options *o, struct tp_err *err);
 /* environment: "NAME=VALUE" strings, NULL-terminated. warn gets a sentence for each unknown name that begins with TIDEPOOL_. */
-int tp_options_environment(struct tp_options *o, char *const *environment,
+int tp_options_environment(struct tp_options *o, const char *const *environment,
 	void (*warn)(const char *text, void *user), void *user, struct tp_err *err);
 /* text: "a,b=c"; a comma or backslash that belongs to a value has a backslash before it. What is mount(8)'s own business is skipped. */
 int tp_options_parse(struct tp_options *o, const char *text, struct tp_err *err);

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/options.h"
+
+/* No /proc and /sys are below it: the machine does not matter. */
+#define NOWHERE "/nonexistent"
+
+static unsigned warnings;
+static char last_warning[256];
+
+static void warn(const char *text, void *user)
+{
+	warnings++;
+	(void)snprintf(last_warning, sizeof(last_warning), "%s", text);
+}
+
+/* The text of the error that the options give, "" when they are good. */
+static const char *error_of(const char *const *environment, const char *text)
+{
+	static struct tp_err err;
+	struct tp_options o;
+	int r;
+
+	err.text[0] = 0;
+	warnings = 0;
+	cr_assert_eq(tp_options_init(&o, &err), 0);
+	r = environment ? tp_options_environment(&o, environment, warn, NULL, &err) : 0;
+	if (r == 0)
+		r = tp_options_parse(&o, text, &err);
+	if (r == 0)
+		r = tp_options_finish(&o, NOWHERE, &err);
+	tp_options_fini(&o);
+	cr_assert(r == 0 || (r == -EINVAL && err.text[0]), "%d %s", r, text);
+	cr_assert_null(strchr(err.text, '\n'));
+	return err.text;
+}
+
+static void parsed(struct tp_options *o, const char *text)
+{
+	struct tp_err err = {""};
+
+	cr_assert_eq(tp_options_init(o, &err), 0);
+	cr_assert_eq(tp_options_parse(o, text, &err), 0, "%s", err.text);
+	cr_assert_eq(tp_options_finish(o, NOWHERE, &err), 0, "%s", err.text);
+}
+
+Test(options, defaults_are_those_of_the_manual)
+{
+	struct tp_options o;
+
+	parsed(&o, "");
+	cr_assert_eq(o.ram_bytes, UINT64_C(4) << 30);
+	cr_assert_eq(o.pool.count, 0);
+	cr_assert_eq(o.hugepages, TP_HUGEPAGES_TRY);
+	cr_assert(o.prefault);
+	cr_assert_eq(o.high_pct, 90);
+	cr_assert_eq(o.low_pct, 80);
+	cr_assert_eq(o.drain_s, 20);
+	cr_assert_eq(o.threads, 0);
+	cr_assert_eq(o.journal_interval_ms, 500);
+	cr_assert(o.default_permissions);
+	cr_assert_not(o.read_only);
+	cr_assert_not(o.allow_other);
+	tp_options_fini(&o);
+}
+
+Test(options, sizes_take_one_letter)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} good[] = {{"0", 0}, {"17", 17}, {"16K", 16384}, {"16k", 16384}, {"3M", 3145728},
+		{"8G", UINT64_C(8) << 30}, {"2T", UINT64_C(2) << 40}, {"16777215T", UINT64_C(16777215) << 40},
+		{"18446744073709551615", UINT64_MAX}};
+	static const char *const bad[] = {"", "G", "-1", "+1", " 1", "1 ", "1.5G", "1KB", "1KK", "0x10", "1P",
+		"18446744073709551616", "16777216T", "99999999999999999999G"};
+	uint64_t bytes;
+	char text[32];
+
+	for (unsigned i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		cr_assert_eq(tp_size_parse(good[i].text, &bytes), 0, "%s", good[i].text);
+		cr_assert_eq(bytes, good[i].bytes, "%s", good[i].text);
+		cr_assert_eq(tp_size_parse(tp_size_text(bytes, text, sizeof(text)), &bytes), 0);
+		cr_assert_eq(bytes, good[i].bytes, "%s", text);
+	}
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		cr_assert_eq(tp_size_parse(bad[i], &bytes), -EINVAL, "'%s'", bad[i]);
+}
+
+Test(options, a_bad_value_is_a_sentence_that_names_it)
+{
+	static const struct {
+		const char *text, *words;
+	} bad[] = {
+		{"ram=x", "ram=x is not a size"},
+		{"ram=1K", "ram=1K is not between 16M and 15T"},
+		{"ram", "ram needs a value: ram=SIZE"},
+		{"ram=", "ram= is not a size"},
+		{"high=101", "high=101 is not between 2 and 100"},
+		{"high=1K", "not a whole number"},
+		{"high=-1", "not a whole number"},
+		{"low=99999999999999999999", "not a whole number"},
+		{"low=90", "low=90 is not below high=90"},
+		{"threads=0", "threads=0 is not between 1 and 64"},
+		{"drain=0", "drain=0 is not between 1 and"},
+		{"hugepages=yes", "hugepages=yes is none of try|off|require"},
+		{"hugepages=", "is none of"},
+		{"hugepages=t", "is none of"},
+		{"prefault=maybe", "neither on nor off"},
+		{"pool=", "empty path"},
+		{"wet", "there is no option 'wet'"},
+		{"noram", "there is no option 'noram'"},
+		{"nopool=1", "there is no option 'nopool'"},
+		{"ro,ram=64M,wet=1", "there is no option 'wet'"},
+		{"subtype=x", "there is no option 'subtype'"},
+		{"ssd=/dev/sdz", "ssd=/dev/sdz needs the SSD tier, which this version does not have"},
+		{"ssd", "needs the SSD tier"},
+		{"ssd_size=1G", "needs the SSD tier"},
+		{"degraded", "needs the SSD tier"},
+		{"cluster=etcd://h:1/n", "needs the cluster"},
+		{"node=a", "needs the cluster"},
+		{"listen=0.0.0.0:1", "needs the cluster"},
+		{"secret=f", "needs the cluster"},
+		{"metrics=0.0.0.0:1", "needs the metrics endpoint"},
+	};
+
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		cr_assert(strstr(error_of(NULL, bad[i].text), bad[i].words), "'%s' gave '%s'", bad[i].text,
+			error_of(NULL, bad[i].text));
+}
+
+Test(options, what_is_mounts_own_is_skipped)
+{
+	cr_assert_str_empty(error_of(NULL,
+		"rw,defaults,nofail,_netdev,noauto,auto,user,nouser,users,owner,group,async,relatime,noatime,"
+		"x-systemd.automount,x-mount.mkdir=0755,X-anything,comment=hello,,ssd=none,"));
+}
+
+Test(options, the_last_value_wins_and_pool_paths_add_up)
+{
+	struct tp_options o;
+
+	parsed(&o, "ram=32M,ram=64M,ro,rw,allow_other,noallow_other,prefault=off,noexec,"
+		   "default_permissions=no,pool=/a\\,b,pool=/c\\\\d");
+	cr_assert_eq(o.ram_bytes, 64 << 20);
+	cr_assert_not(o.read_only);
+	cr_assert_not(o.allow_other);
+	cr_assert_not(o.prefault);
+	cr_assert_not(o.exec);
+	cr_assert_not(o.default_permissions);
+	cr_assert_eq(o.pool.count, 2);
+	cr_assert_str_eq(o.pool.list[0], "/a,b");
+	cr_assert_str_eq(o.pool.list[1], "/c\\d");
+	cr_assert_null(o.pool.list[2]);
+	tp_options_fini(&o);
+}
+
+Test(options, the_command_line_wins_over_the_environment)
+{
+	const char *const environment[] = {"TIDEPOOL_RAM=32M", "TIDEPOOL_HIGH=70", "TIDEPOOL_LOW=60",
+		"TIDEPOOL_RO=1", "TIDEPOOL_POOL=/a:/b", "TIDEPOOL_SSD=none", "RAM=1", "TIDEPOOL=x", NULL};
+	struct tp_err err = {""};
+	struct tp_options o;
+	char *text;
+
+	warnings = 0;
+	cr_assert_eq(tp_options_init(&o, &err), 0);
+	cr_assert_eq(tp_options_environment(&o, environment, warn, NULL, &err), 0, "%s", err.text);
+	cr_assert_eq(o.pool.count, 2);
+	cr_assert_eq(tp_options_parse(&o, "high=75,pool=/c", &err), 0);
+	cr_assert_eq(tp_options_finish(&o, NOWHERE, &err), 0);
+	cr_assert_eq(warnings, 0);
+	cr_assert_eq(o.ram_bytes, 32 << 20);
+	cr_assert_eq(o.high_pct, 75);
+	cr_assert(o.read_only);
+	cr_assert_eq(o.pool.count, 1);
+	cr_assert_eq(tp_options_config(&o, &text), 0);
+	cr_assert(strstr(text, "ram=32M  # environment\n"), "%s", text);
+	cr_assert(strstr(text, "pool=/c  # command line\n"));
+	cr_assert(strstr(text, "high=75  # command line\n"));
+	cr_assert(strstr(text, "low=60  # environment\n"));
+	cr_assert(strstr(text, "ro=on  # environment\n"));
+	cr_assert(strstr(text, "drain=20  # default\n"));
+	cr_assert(strstr(text, "threads=auto  # default\n"));
+	cr_assert(strstr(text, "hugepages=try  # default\n"));
+	cr_assert(strstr(text, "ssd=none  # environment\n"));
+	free(text);
+	tp_options_fini(&o);
+}
+
+Test(options, an_unknown_name_in_the_environment_is_warned_about_and_a_bad_value_refused)
+{
+	const char *const unknown[] = {"TIDEPOOL_RAMM=1", "TIDEPOOL_=2", "TIDEPOOL_SPEED=3", NULL};
+	const char *const bad[] = {"TIDEPOOL_DRAIN=soon", NULL};
+	const char *const absent[] = {"TIDEPOOL_CLUSTER=etcd://x", NULL};
+
+	cr_assert_str_empty(error_of(unknown, ""));
+	cr_assert_eq(warnings, 3);
+	cr_assert(strstr(last_warning, "TIDEPOOL_SPEED"), "%s", last_warning);
+	cr_assert(strstr(error_of(bad, ""), "in the environment: the option drain=soon"));
+	cr_assert(strstr(error_of(absent, ""), "needs the cluster"));
+}
+
+Test(options, fuse_gets_what_is_fuses_and_state_as_source)
+{
+	struct tp_options o;
+	char *text;
+
+	parsed(&o, "allow_other,noexec,suid,dev,ro,nodefault_permissions");
+	cr_assert_eq(tp_options_fuse(&o, "/srv/a,b\\c", &text), 0);
+	cr_assert_str_eq(text, "fsname=/srv/a\\,b\\\\c,subtype=tidepool,allow_other,suid,dev,noexec");
+	free(text);
+	tp_options_fini(&o);
+	parsed(&o, "");
+	cr_assert_eq(tp_options_fuse(&o, "/s", &text), 0);
+	cr_assert_str_eq(text, "fsname=/s,subtype=tidepool");
+	free(text);
+	tp_options_fini(&o);
+}
