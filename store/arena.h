@@ -20,6 +20,7 @@ struct tp_arena {
 	uint64_t size_bytes; /* of the mapping, whole pages */
 	int fd;		     /* of what is mapped; holds the lock on a file */
 	bool huge;	     /* it lies in huge pages, or the kernel was asked for them and gives them */
+	bool collapses;	     /* the kernel gives them when tp_arena_populate() asks for 2 MiB at a time */
 };
 
 int tp_arena_open_anonymous(
