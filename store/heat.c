@@ -1,21 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two queues and a memory of what went.
+ * Two queues, a memory of what went, and a notion of walks.
  *
  * What is new enters `fresh`; what was used again moves to `hot`. A scan therefore runs through fresh and leaves hot
- * alone. How much of the held bytes fresh may have is learnt as in ARC: of what goes, a fingerprint stays behind for
- * a while; when something returns that fresh gave up too early, fresh gets more, when hot did, hot gets more.
+ * alone. How much of the held bytes fresh may have is learnt: of what goes, a fingerprint stays behind for a while;
+ * when something returns soon after it went, the queue that gave it up would have kept it with a little more room, and
+ * gets some from the other one. (ARC does this too, but counts whatever it remembers. What returns late says nothing
+ * about a little more room, and misled it by up to six points on our traces.)
  *
- * Order inside a queue is by last use, with one twist. A prefix chain is walked from its head to its end, so plain
- * order of use would make the head the oldest of its chain, and a chain without its head is useless. While uses come
- * in strictly rising depth they are taken as one walk, and each is put behind (colder than) the one before it: the
- * end of a chain is always older than what it hangs on. Walks of several readers that interleave break that order; the
- * victim is therefore the deepest of the WINDOW oldest, not simply the oldest.
+ * Inside a queue the order is by last use. An entry that is used by itself, not as part of a chain, also earns a life, at
+ * most LIVES_MAX: at the cold end a life is taken instead of the entry. That is worth one to two points where popularity
+ * is steady, and keeps most of a loop that is a little larger than the tier.
+ *
+ * Chains have no such popularity: a conversation is used whole, again and again, and then never more. But they have an
+ * order. A chain is walked from its head to its end, and one that has lost its head is useless. Uses whose depth rises by
+ * one are taken as one walk, a few at the same time since readers mix; and
+ * - each entry of a walk is put behind (colder than) the one before it, so that the end of a chain is always older than
+ *   what it hangs on;
+ * - what is added at the end of a chain that was used for the first time goes to hot at once: it is a conversation, and
+ *   the new end is as likely to be asked for again as the rest. What is added below something that has been used more
+ *   often is a question to a template, and has to prove itself;
+ * - when a walk leaves a chain at a place where none did before, what hangs below that place goes back to fresh: somebody
+ *   took back the last steps and went on elsewhere.
+ * All this is a guess from depths and order, and may be wrong: it moves entries between queues, nothing more.
+ *
+ * For what walks do not catch, the victim is not simply the oldest, but the deepest of some of the oldest.
  *
  * What may not go just now is moved to the young end, so that the next call does not meet it first again.
  *
- * Everything is in units of KiB and relative to what is held, not to the size of the tier: samples and open drafts,
- * which are not in here, may take most of a tier.
+ * All is in units of KiB and relative to what is held, not to the size of the tier: samples and open drafts, which are not
+ * in here, may take most of it.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -25,13 +39,26 @@
 
 _Static_assert(sizeof(struct tp_heat_entry) <= 40, "it is in every object");
 
-/* How many of the oldest are compared by depth. */
-#define WINDOW 32
+/* How many of the oldest are compared by depth: a part of the queue between these bounds. */
+#define WINDOW_MIN 8
+#define WINDOW_MAX 32
+#define WINDOW_PART 32
 /* How many that may not go are passed over in one queue before the other one is asked. */
 #define REFUSALS_MAX 64
 #define USES_MAX 3
+#define LIVES_MAX 2
+#define N_WALKS 8
+/* An abandoned chain that is longer keeps the rest in hot. */
+#define ABANDONED_MAX 256
+
 /* Shares of the held bytes are in 1/SHARE_ONE. */
 #define SHARE_ONE (1u << 20)
+#define SHARE_FIRST (SHARE_ONE / 10)
+#define SHARE_MIN (SHARE_ONE / 100)
+/* What returns before its queue has given up this part of the held bytes would have been kept with a little more. */
+#define SOON_PART 10
+/* By how many times its size one that returns moves the border. */
+#define LEARN_TIMES 10
 
 #define GHOST_WAYS 8
 #define GHOST_SLOTS_MIN 1024u
@@ -47,24 +74,35 @@ enum {
 };
 
 struct queue {
-	struct tp_list list;	    /* next is older: the first is the youngest, the last goes first */
-	struct tp_heat_entry *walk; /* where the present walk put its last entry in here, or NULL */
-	uint64_t size_kib;	    /* of its entries */
+	struct tp_list list; /* next is older: the first is the youngest, the last goes first */
+	uint64_t size_kib;   /* of its entries */
 	uint64_t count;
 	uint64_t gone_kib; /* evicted from here, ever: the clock of its ghosts */
 };
 
 /* What is remembered of one that was evicted. All zero: free. */
 struct ghost {
-	uint32_t
-		print; /* the low half of the key without the lowest bit, which says from which queue: 1 is hot */
+	uint32_t print; /* the low half of the key; the lowest bit says from which queue: 1 is hot */
 	uint32_t stamp; /* the queue's gone_kib at that time, in units of 1 << stamp_shift */
+};
+
+/* A walk down one chain. The pointers are cleared when the entry goes or leaves the queue. */
+struct walk {
+	uint64_t when;			     /* the use that was its last; 0: free */
+	uint32_t depth;			     /* of that */
+	uint32_t length;		     /* uses so far */
+	struct tp_heat_entry *last;	     /* that was used, or NULL */
+	struct tp_heat_entry *put[N_QUEUES]; /* its last in each queue: the next goes behind it; or NULL */
+	struct tp_heat_entry *below;	     /* where the walk before this one went on from last, or NULL */
+	bool added;			     /* last was new */
+	bool grows;			     /* last was new, at the end of a chain that grows */
 };
 
 struct tp_heat {
 	struct queue queues[N_QUEUES]; /* IN_NONE is not used */
-	uint32_t fresh_share;	       /* what fresh may have of the held bytes, in 1/SHARE_ONE */
-	uint32_t walk_depth;	       /* of the last use: a deeper one continues the walk */
+	struct walk walks[N_WALKS];
+	uint64_t uses;	      /* additions and touches, ever */
+	uint32_t fresh_share; /* what fresh may have of the held bytes, in 1/SHARE_ONE */
 	unsigned stamp_shift;
 	uint64_t bucket_mask;
 	struct ghost *ghosts; /* owned: (bucket_mask + 1) * GHOST_WAYS */
@@ -106,7 +144,7 @@ struct tp_heat *tp_heat_new(uint64_t size_bytes)
 	/* A tier is at least 2^16 units then, and a stamp repeats only after 2^15 tiers have gone. */
 	while (h->stamp_shift < 32 && (size_bytes >> 10 >> h->stamp_shift) > (1u << 17))
 		h->stamp_shift++;
-	h->fresh_share = SHARE_ONE / 10;
+	h->fresh_share = SHARE_FIRST;
 	for (int i = 0; i < N_QUEUES; i++)
 		tp_list_init(&h->queues[i].list);
 	return h;
@@ -161,42 +199,81 @@ static void ghost_put(struct tp_heat *h, const struct tp_heat_entry *e)
 }
 
 /* Takes the memory of key out. Returns the queue that gave it up, IN_NONE when that is not known or too long ago. */
-static int ghost_take(struct tp_heat *h, uint64_t key)
+static int ghost_take(struct tp_heat *h, uint64_t key, uint64_t *ret_age_kib)
 {
 	struct ghost *b = bucket_of(h, key);
 
 	for (int i = 0; i < GHOST_WAYS; i++) {
 		int queue = b[i].print & 1 ? IN_HOT : IN_FRESH;
-		uint64_t life_kib = held_kib(h);
 
 		if (b[i].print != print_of(key, queue))
 			continue;
-		if (ghost_age_kib(h, &b[i]) > life_kib)
-			queue = IN_NONE;
+		*ret_age_kib = ghost_age_kib(h, &b[i]);
 		b[i] = (struct ghost){0};
-		return queue;
+		return *ret_age_kib > held_kib(h) ? IN_NONE : queue;
 	}
 	return IN_NONE;
 }
 
-/* One of size_kib is back that `queue` gave up: that queue should have been larger. */
-static void learn(struct tp_heat *h, int queue, uint32_t size_kib)
+/* One of size_kib is back that `queue` gave up age_kib ago. */
+static void learn(struct tp_heat *h, int queue, uint32_t size_kib, uint64_t age_kib)
 {
-	const struct queue *fresh = &h->queues[IN_FRESH], *hot = &h->queues[IN_HOT];
-	const struct queue *mine = &h->queues[queue], *other = mine == fresh ? hot : fresh;
-	uint64_t held = held_kib(h) + 1, step;
+	uint64_t held = held_kib(h) + 1, step = (uint64_t)size_kib * LEARN_TIMES * SHARE_ONE / held;
+	uint32_t share = h->fresh_share;
 
-	/* The smaller a queue's memory, the more one find in it says; as in ARC, with the queues' sizes for the memories'. */
-	step = (uint64_t)size_kib * SHARE_ONE / held;
-	if (mine->size_kib > other->size_kib)
-		step = step * (mine->size_kib / (other->size_kib + 1));
-	if (step > SHARE_ONE / 16)
-		step = SHARE_ONE / 16;
+	if (age_kib > held / SOON_PART)
+		return;
+	if (step > SHARE_ONE / 8)
+		step = SHARE_ONE / 8;
 	if (queue == IN_FRESH)
 		h->fresh_share =
-			step > SHARE_ONE - h->fresh_share ? SHARE_ONE : h->fresh_share + (uint32_t)step;
+			share + step > SHARE_ONE - SHARE_MIN ? SHARE_ONE - SHARE_MIN : share + (uint32_t)step;
 	else
-		h->fresh_share = step > h->fresh_share ? 0 : h->fresh_share - (uint32_t)step;
+		h->fresh_share = share < SHARE_MIN + step ? SHARE_MIN : share - (uint32_t)step;
+}
+
+/* --- Walks --- */
+
+/* Nothing may point to e any more: it goes, or it leaves its place. */
+static void walks_forget(struct tp_heat *h, const struct tp_heat_entry *e, bool goes)
+{
+	for (struct walk *w = h->walks; w < h->walks + N_WALKS; w++) {
+		if (w->put[e->queue] == e)
+			w->put[e->queue] = NULL;
+		if (w->below == e)
+			w->below = NULL;
+		if (goes && w->last == e)
+			w->last = NULL;
+	}
+}
+
+/* Its slot is needed: what was used by itself, and is not new, has earned a life. */
+static void walk_end(struct walk *w)
+{
+	if (w->length == 1 && !w->added && w->last && w->last->lives < LIVES_MAX)
+		w->last->lives++;
+}
+
+/* The walk that a use at this depth continues, or a new one. */
+static struct walk *walk_at(struct tp_heat *h, uint32_t depth)
+{
+	struct walk *found = NULL, *oldest = h->walks;
+
+	for (struct walk *w = h->walks; w < h->walks + N_WALKS; w++) {
+		if (w->when && w->depth + 1 == depth && (!found || w->when > found->when))
+			found = w;
+		if (w->when < oldest->when)
+			oldest = w;
+	}
+	if (!found) {
+		walk_end(oldest);
+		*oldest = (struct walk){0};
+		found = oldest;
+	}
+	found->when = ++h->uses;
+	found->depth = depth;
+	found->length++;
+	return found;
 }
 
 /* --- Queues --- */
@@ -206,53 +283,106 @@ static void take_out(struct tp_heat *h, struct tp_heat_entry *e)
 	struct queue *q = &h->queues[e->queue];
 
 	assert(e->queue != IN_NONE);
-	if (q->walk == e)
-		q->walk = NULL;
 	tp_list_remove(&e->link);
 	q->size_kib -= e->size_kib;
 	q->count--;
 	e->queue = IN_NONE;
 }
 
-/* At the young end, but behind what the present walk has put there. */
-static void put_in(struct tp_heat *h, struct tp_heat_entry *e, int queue)
+/* At the young end, but behind `behind` when that is not NULL. */
+static void put_in(struct tp_heat *h, struct tp_heat_entry *e, int queue, struct tp_heat_entry *behind)
 {
 	struct queue *q = &h->queues[queue];
 
-	if (e->depth <= h->walk_depth)
-		h->queues[IN_FRESH].walk = h->queues[IN_HOT].walk = NULL;
-	h->walk_depth = e->depth;
-	if (q->walk)
-		tp_list_insert_after(&q->walk->link, &e->link);
-	else
-		tp_list_push_front(&q->list, &e->link);
-	q->walk = e;
+	tp_list_insert_after(behind ? &behind->link : &q->list, &e->link);
 	q->size_kib += e->size_kib;
 	q->count++;
 	e->queue = (uint8_t)queue;
 }
 
+/* The one in its queue that is next older, when that can only be the next of the same chain; or NULL. */
+static struct tp_heat_entry *next_in_chain(struct tp_heat *h, const struct tp_heat_entry *e)
+{
+	struct tp_heat_entry *next;
+
+	if (e->link.next == &h->queues[e->queue].list)
+		return NULL;
+	next = entry_of(e->link.next);
+	return next->depth == e->depth + 1u ? next : NULL;
+}
+
+/* The walk goes on to e from w->last. Whether it leaves there a chain that no walk has left before. */
+static bool walk_leaves(const struct walk *w, const struct tp_heat_entry *e)
+{
+	return w->last && w->below && w->below != e && !w->last->branched;
+}
+
+/* `first` and what hangs below it have been left: they are as good as new ones. */
+static void abandon(struct tp_heat *h, struct tp_heat_entry *first)
+{
+	struct tp_heat_entry *e = first, *behind = NULL;
+
+	for (int i = 0; e && i < ABANDONED_MAX; i++) {
+		struct tp_heat_entry *next = next_in_chain(h, e);
+
+		walks_forget(h, e, false);
+		take_out(h, e);
+		e->uses = 0;
+		e->lives = 0;
+		put_in(h, e, IN_FRESH, behind);
+		behind = e;
+		e = next;
+	}
+}
+
 void tp_heat_add(
 	struct tp_heat *h, struct tp_heat_entry *e, uint64_t key, uint64_t size_bytes, uint16_t depth)
 {
-	int from;
+	struct walk *w = walk_at(h, depth);
+	bool goes_on = w->length > 1;
+	uint64_t age_kib = 0;
+	int from, to;
 
 	*e = (struct tp_heat_entry){.key = key, .size_kib = kib_of(size_bytes), .depth = depth};
 	tp_list_init(&e->link);
-	from = ghost_take(h, key);
+	from = ghost_take(h, key, &age_kib);
 	if (from != IN_NONE)
-		learn(h, from, e->size_kib);
-	put_in(h, e, from == IN_NONE ? IN_FRESH : IN_HOT);
+		learn(h, from, e->size_kib, age_kib);
+	if (walk_leaves(w, e)) {
+		w->last->branched = 1;
+		abandon(h, w->below);
+	}
+	w->grows =
+		goes_on && w->last && (w->added ? w->grows : w->last->queue == IN_HOT && w->last->uses == 1);
+	/* What hot gave up and is used by itself has to prove itself again, or a loop would turn hot over for ever. */
+	to = w->grows || from == IN_FRESH || (from == IN_HOT && goes_on) ? IN_HOT : IN_FRESH;
+	put_in(h, e, to, w->put[to]);
+	w->put[to] = w->last = e;
+	w->below = NULL;
+	w->added = true;
 }
 
 void tp_heat_touch(struct tp_heat *h, struct tp_heat_entry *e)
 {
+	struct walk *w;
+	struct tp_heat_entry *below;
+
 	if (e->queue == IN_NONE)
 		return;
+	w = walk_at(h, e->depth);
+	if (walk_leaves(w, e)) {
+		w->last->branched = 1;
+		abandon(h, w->below);
+	}
+	below = next_in_chain(h, e);
+	walks_forget(h, e, false);
 	if (e->uses < USES_MAX)
 		e->uses++;
 	take_out(h, e);
-	put_in(h, e, IN_HOT);
+	put_in(h, e, IN_HOT, w->put[IN_HOT]);
+	w->put[IN_HOT] = w->last = e;
+	w->below = below && below->queue == IN_HOT ? below : NULL;
+	w->added = w->grows = false;
 }
 
 void tp_heat_change(struct tp_heat *h, struct tp_heat_entry *e, uint64_t size_bytes, uint16_t depth)
@@ -273,6 +403,7 @@ void tp_heat_remove(struct tp_heat *h, struct tp_heat_entry *e, bool evicted)
 		h->queues[e->queue].gone_kib += e->size_kib;
 		ghost_put(h, e);
 	}
+	walks_forget(h, e, true);
 	take_out(h, e);
 }
 
@@ -284,16 +415,29 @@ struct search {
 	uint64_t refused[N_QUEUES]; /* how many of each queue's youngest have been asked in this call */
 };
 
-/* The deepest of the oldest, the older of two that are equal; refused ones, which are the youngest, are left out. */
-static struct tp_heat_entry *coldest(struct queue *q, uint64_t refused)
+/* To the very front, in no walk. */
+static void spare(struct tp_heat *h, struct tp_heat_entry *e)
 {
+	walks_forget(h, e, false);
+	tp_list_remove(&e->link);
+	tp_list_push_front(&h->queues[e->queue].list, &e->link);
+}
+
+/* The deepest of the oldest, the older of two that are equal; refused ones, which are the youngest, are left out. */
+static struct tp_heat_entry *coldest(const struct queue *q, uint64_t refused)
+{
+	uint64_t window = q->count / WINDOW_PART;
 	struct tp_heat_entry *best = NULL;
 	struct tp_list *at = q->list.prev;
 
-	for (uint64_t i = 0; i < WINDOW && i + refused < q->count; i++, at = at->prev) {
+	if (window < WINDOW_MIN)
+		window = WINDOW_MIN;
+	if (window > WINDOW_MAX)
+		window = WINDOW_MAX;
+	for (uint64_t i = 0; i < window && i + refused < q->count; i++, at = at->prev) {
 		struct tp_heat_entry *e = entry_of(at);
 
-		if (!best || e->depth > best->depth)
+		if (!best || (e->depth > best->depth && !e->lives))
 			best = e;
 	}
 	return best;
@@ -306,16 +450,19 @@ static struct tp_heat_entry *search_queue(
 	struct queue *q = &h->queues[queue];
 
 	while (s->refused[queue] < refusals_max) {
-		struct tp_heat_entry *e = coldest(q, s->refused[queue]);
+		struct tp_heat_entry *e;
 
+		while (q->count > s->refused[queue] && entry_of(q->list.prev)->lives) {
+			e = entry_of(q->list.prev);
+			e->lives--;
+			spare(h, e);
+		}
+		e = coldest(q, s->refused[queue]);
 		if (!e)
 			return NULL;
 		if (!s->may_go || s->may_go(e, s->user))
 			return e;
-		/* It goes to the very front, in no walk: the refused are told from the rest by their place. */
-		q->walk = NULL;
-		tp_list_remove(&e->link);
-		tp_list_push_front(&q->list, &e->link);
+		spare(h, e);
 		s->refused[queue]++;
 	}
 	return NULL;

@@ -19,8 +19,10 @@ struct tp_heat_entry {
 	uint64_t key;	     /* hash of the name: what a ghost remembers */
 	uint32_t size_kib;   /* rounded up; saturates */
 	uint16_t depth;	     /* place in its prefix chain; the deepest goes first among the cold */
-	uint8_t queue;	     /* which queue it is in, heat.c's own */
-	uint8_t uses;	     /* heat.c's own */
+	uint8_t queue;	     /* which queue it is in; this and what follows are heat.c's own */
+	uint8_t uses : 2;    /* since it was added; saturates */
+	uint8_t lives : 2;   /* how often it is spared at the cold end */
+	uint8_t branched : 1; /* more than one chain has gone on below it */
 };
 
 struct tp_heat;
