@@ -26,14 +26,13 @@
  * clients two threads are best (1 MiB create 186 against 380). Following the client from processor to processor cost more than it
  * brought when the client is not pinned: the kernel then moves the client away again. The payload in one buffer that stays in
  * the processor's cache against a memory as large as the objects (--fill 256M): 1 MiB create 142 and 151, first read 434 and 511.
- * scripts/bench runs the first, second and fourth of these modes and takes the best for each figure.
+ * scripts/bench runs one thread and two, where tp-bench puts all servers in turn, and takes the best for each figure.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/fuse.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,7 +63,6 @@ static bool cached_writes;
 static bool with_permissions;
 static size_t fill_bytes = WRITE_BYTES_MAX;
 static unsigned threads = 1;
-static int processor = -1; /* of all threads; -1: the kernel chooses */
 
 /* One reading thread's memory. */
 struct ceiling_reader {
@@ -341,13 +339,6 @@ static void *serve(void *user)
 {
 	struct ceiling_reader *t = user;
 
-	if (processor >= 0) {
-		cpu_set_t set;
-
-		CPU_ZERO(&set);
-		CPU_SET(processor, &set);
-		(void)sched_setaffinity(0, sizeof(set), &set);
-	}
 	for (;;) {
 		char *payload = t->fill + t->fill_used;
 		struct iovec iov[2] = {{t->head, HEAD_BYTES}, {payload, WRITE_BYTES_MAX}};
@@ -449,7 +440,6 @@ int main(int argc, char **argv)
 		{"permissions", no_argument, NULL, 'p'},
 		{"fill", required_argument, NULL, 'f'},
 		{"threads", required_argument, NULL, 't'},
-		{"processor", required_argument, NULL, 'n'},
 		{NULL, 0, NULL, 0},
 	};
 	int c;
@@ -468,17 +458,13 @@ int main(int argc, char **argv)
 		case 't':
 			threads = (unsigned)atoi(optarg);
 			break;
-		case 'n':
-			processor = atoi(optarg);
-			break;
 		default:
 			return 2;
 		}
 	}
 	if (optind + 1 != argc || !threads || !fill_bytes) {
-		(void)fputs(
-			"usage: tp-ceiling [--threads N] [--processor N] [--cached-writes] [--permissions]\n"
-			"                  [--fill SIZE] MOUNTPOINT\n",
+		(void)fputs("usage: tp-ceiling [--threads N] [--cached-writes] [--permissions]\n"
+			    "                  [--fill SIZE] MOUNTPOINT\n",
 			stderr);
 		return 2;
 	}

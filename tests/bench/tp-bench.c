@@ -2,20 +2,23 @@
 /*
  * tp-bench: times whole operations on objects, side by side on several systems.
  *
- *	tp-bench [OPTION...] NAME=KIND:PATH...
+ *	tp-bench [OPTION...] NAME=KIND:PATH[:PID]...
  *
  * KIND is `dir` (a directory of any file system), `hollow` (the same, of a server that keeps no bytes: they are not compared) or `redis` (a
- * unix socket). One row is a size and a number of client processes; in each round of a row every system has its turn, so that noise
+ * unix socket). PID is the server behind it. Client 0 runs on processor 0, client 1 on processor 1, and so on. Where the server runs decides more than anything
+ * else how long a small request takes, and the kernel's choice is a matter of luck that lasts for seconds; so each row is measured with
+ * all servers put `beside` client 0, all put `apart` (processor 1), and all `free` to go where the kernel likes. One row is a size and a number of client processes; in each round of a row every system has its turn, so that noise
  * of the machine hits all alike. A turn makes N objects, reads all for the first time, reads all again, asks for the attributes of all, and
  * removes them. Round 0 touches memory, compares what is read, and is not counted.
  *
  * One line for each system, operation and row, of key=value words:
  *
- *	bench system=tmpfs op=create size=4096 clients=1 n=2800 median_ns=7120 p99_ns=19800
+ *	bench system=tmpfs place=free op=create size=4096 clients=1 n=2800 median_ns=7120 p99_ns=19800
  *
  * `create` is open, write by at most 1 MiB, close; `first` and `warm` are open, read to the known size by at most 1 MiB, close; `stat` is one stat.
  * redis has SET for create and GET for first and warm.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -42,9 +45,11 @@
 #define CLIENTS_MAX 8
 #define OBJECTS_MAX 4096
 
+enum place { PLACE_BESIDE, PLACE_APART, PLACE_FREE, PLACE_COUNT };
 enum kind { KIND_DIR, KIND_HOLLOW, KIND_REDIS };
 enum op { OP_CREATE, OP_FIRST, OP_WARM, OP_STAT, OP_COUNT };
 
+static const char *const place_names[PLACE_COUNT] = {"beside", "apart", "free"};
 static const char *const op_names[OP_COUNT] = {"create", "first", "warm", "stat"};
 
 struct samples {
@@ -56,6 +61,7 @@ struct system {
 	const char *name;
 	const char *path;
 	enum kind kind;
+	pid_t server;			  /* 0: none, the kernel itself */
 	struct samples samples[OP_COUNT]; /* of the present row */
 };
 
@@ -78,7 +84,6 @@ struct client {
 static unsigned rounds = 7;
 static size_t budget_bytes = (size_t)96 << 20;
 static unsigned objects_max = 400;
-static bool pinned;
 
 static uint64_t now_ns(void)
 {
@@ -294,19 +299,46 @@ static void operate(const struct client *c, enum op op, unsigned object, const c
 	}
 }
 
+/* Thread tid runs on that processor from now on; -1: on any. With fewer processors than that it stays where it is. */
+static void run_on(pid_t tid, int processor)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	for (int i = 0; i < CPU_SETSIZE; i++) {
+		if (processor < 0 || processor == i)
+			CPU_SET(i, &set);
+	}
+	(void)sched_setaffinity(tid, sizeof(set), &set);
+}
+
+/* All threads of the server; those that it starts later go where the one that starts them runs. */
+static void server_place(const struct system *s, enum place place)
+{
+	char path[64];
+	struct dirent *e;
+	DIR *d;
+
+	if (!s->server)
+		return;
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", s->server);
+	d = opendir(path);
+	if (!d)
+		return;
+	while ((e = readdir(d))) {
+		if (atoi(e->d_name) > 0)
+			run_on(atoi(e->d_name), place == PLACE_FREE ? -1 : place == PLACE_APART ? 1 : 0);
+	}
+	(void)closedir(d);
+}
+
 /* One client's part of a turn, in its own process. */
 static void client_run(struct client *c)
 {
 	unsigned ops = c->system->kind == KIND_REDIS ? OP_STAT : OP_COUNT;
 	char path[4096];
 
-	if (pinned) {
-		cpu_set_t set;
-
-		CPU_ZERO(&set);
-		CPU_SET(c->index, &set);
-		(void)sched_setaffinity(0, sizeof(set), &set);
-	}
+	run_on(0, (int)c->index);
 	memset(c->buffer, 'b', PIECE_BYTES);
 	if (c->system->kind == KIND_REDIS)
 		redis_connect(c);
@@ -433,7 +465,8 @@ static int compare_ns(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void row_print(struct system *systems, unsigned count, size_t size_bytes, unsigned clients)
+static void row_print(
+	struct system *systems, unsigned count, size_t size_bytes, unsigned clients, enum place place)
 {
 	for (unsigned i = 0; i < count; i++) {
 		for (unsigned op = 0; op < OP_COUNT; op++) {
@@ -442,14 +475,37 @@ static void row_print(struct system *systems, unsigned count, size_t size_bytes,
 			if (!s->count)
 				continue;
 			qsort(s->ns, s->count, sizeof(*s->ns), compare_ns);
-			(void)printf("bench system=%s op=%s size=%zu clients=%u n=%zu median_ns=%" PRIu64
-				     " p99_ns=%" PRIu64 "\n",
-				systems[i].name, op_names[op], size_bytes, clients, s->count,
-				s->ns[s->count / 2], s->ns[s->count * 99 / 100]);
+			(void)printf(
+				"bench system=%s place=%s op=%s size=%zu clients=%u n=%zu median_ns=%" PRIu64
+				" p99_ns=%" PRIu64 "\n",
+				systems[i].name, place_names[place], op_names[op], size_bytes, clients,
+				s->count, s->ns[s->count / 2], s->ns[s->count * 99 / 100]);
 			s->count = 0;
 		}
 	}
 	(void)fflush(stdout);
+}
+
+static int row_run(struct system *systems, unsigned count, struct turn *turn, char *buffer, size_t size_bytes,
+	unsigned clients, enum place place)
+{
+	/* With more clients than one no server is beside all of them. */
+	if (clients > 1 && place != PLACE_FREE)
+		return 0;
+	for (unsigned i = 0; i < count; i++)
+		server_place(&systems[i], place);
+	for (unsigned round = 0; round <= rounds; round++) {
+		for (unsigned i = 0; i < count; i++) {
+			int r = turn_run(&systems[i], turn, buffer, size_bytes, clients, round);
+
+			if (r)
+				return r;
+		}
+	}
+	for (unsigned i = 0; i < count; i++)
+		server_place(&systems[i], PLACE_FREE);
+	row_print(systems, count, size_bytes, clients, place);
+	return 0;
 }
 
 static size_t size_parse(const char *text, char **ret_end)
@@ -494,14 +550,19 @@ static int system_parse(char *text, struct system *ret_system)
 	static const char *const kinds[] = {"dir", "hollow", "redis"};
 	char *kind = strchr(text, '=');
 	char *path = kind ? strchr(kind, ':') : NULL;
+	char *server;
 
 	if (!path)
 		return -EINVAL;
 	*kind++ = 0;
 	*path++ = 0;
+	server = strchr(path, ':');
+	if (server)
+		*server++ = 0;
 	for (unsigned i = 0; i < 3; i++) {
 		if (strcmp(kind, kinds[i]) == 0) {
-			*ret_system = (struct system){.name = text, .path = path, .kind = i};
+			*ret_system = (struct system){
+				.name = text, .path = path, .kind = i, .server = server ? atoi(server) : 0};
 			return 0;
 		}
 	}
@@ -511,7 +572,8 @@ static int system_parse(char *text, struct system *ret_system)
 static int usage(void)
 {
 	(void)fputs("usage: tp-bench [--rounds N] [--sizes 4K,64K,1M,16M] [--clients 1,2] [--budget 96M]\n"
-		    "                [--objects N] [--pin] NAME=dir|hollow|redis:PATH...\n",
+		    "                [--objects N] [--place beside,apart,free]\n"
+		    "                NAME=dir|hollow|redis:PATH[:PID]...\n",
 		stderr);
 	return 2;
 }
@@ -524,12 +586,12 @@ int main(int argc, char **argv)
 		{"clients", required_argument, NULL, 'c'},
 		{"budget", required_argument, NULL, 'b'},
 		{"objects", required_argument, NULL, 'o'},
-		{"pin", no_argument, NULL, 'p'},
+		{"place", required_argument, NULL, 'p'},
 		{NULL, 0, NULL, 0},
 	};
 	static struct system systems[SYSTEMS_MAX];
 	size_t sizes[LIST_MAX] = {4096, 65536, 1 << 20, 16 << 20}, clients[LIST_MAX] = {1, 2};
-	unsigned sizes_count = 4, clients_count = 2, count = 0;
+	unsigned sizes_count = 4, clients_count = 2, count = 0, places = (1u << PLACE_COUNT) - 1;
 	struct turn *turn;
 	char *buffer, *end;
 	int c;
@@ -552,7 +614,11 @@ int main(int argc, char **argv)
 			objects_max = (unsigned)atoi(optarg);
 			break;
 		case 'p':
-			pinned = true;
+			places = 0;
+			for (unsigned i = 0; i < PLACE_COUNT; i++) {
+				if (strstr(optarg, place_names[i]))
+					places |= 1u << i;
+			}
 			break;
 		default:
 			return usage();
@@ -562,7 +628,7 @@ int main(int argc, char **argv)
 		if (system_parse(argv[optind], &systems[count]))
 			return usage();
 	}
-	if (!count || !sizes_count || !clients_count || !objects_max || objects_max > OBJECTS_MAX)
+	if (!count || !places || !sizes_count || !clients_count || !objects_max || objects_max > OBJECTS_MAX)
 		return usage();
 	for (unsigned i = 0; i < clients_count; i++) {
 		if (clients[i] > CLIENTS_MAX)
@@ -576,14 +642,11 @@ int main(int argc, char **argv)
 
 	for (unsigned s = 0; s < sizes_count; s++) {
 		for (unsigned k = 0; k < clients_count; k++) {
-			for (unsigned round = 0; round <= rounds; round++) {
-				for (unsigned i = 0; i < count; i++) {
-					if (turn_run(&systems[i], turn, buffer, sizes[s],
-						    (unsigned)clients[k], round))
-						return 1;
-				}
+			for (unsigned place = 0; place < PLACE_COUNT; place++) {
+				if (places & 1u << place && row_run(systems, count, turn, buffer, sizes[s],
+								    (unsigned)clients[k], place))
+					return 1;
 			}
-			row_print(systems, count, sizes[s], (unsigned)clients[k]);
 		}
 	}
 	return 0;
