@@ -59,6 +59,13 @@ int tp_map_adopt(struct tp_map *m, struct tp_pool *p, uint64_t offset, const str
  */
 void tp_map_read(const struct tp_map *m, const struct tp_pool *p, uint64_t offset, size_t len, struct iovec *iov,
 	unsigned iov_max, unsigned *ret_count, size_t *ret_len);
+/*
+ * Keeps what tp_map_read() pointed at, len bytes from offset and at most 1 MiB, valid beyond the owner's lock: whoever
+ * writes there meanwhile gets pieces of its own. Given back by tp_map_unhold(), which needs no lock.
+ */
+#define TP_MAP_HELD_MAX 2
+void tp_map_hold(const struct tp_map *m, uint64_t offset, size_t len, struct tp_piece **ret_held, unsigned *ret_count);
+void tp_map_unhold(struct tp_pool *p, struct tp_piece **held, unsigned count);
 /* Copies len bytes out. */
 void tp_map_copy_out(const struct tp_map *m, const struct tp_pool *p, uint64_t offset, void *buf, size_t len);
 
@@ -73,7 +80,10 @@ int64_t tp_map_seek(const struct tp_map *m, uint64_t offset, uint64_t size, bool
 
 /* Makes *ret share all pieces of m. ret is initialised by this, also on error. */
 int tp_map_clone(const struct tp_map *m, struct tp_map *ret);
-/* A file of size bytes is finished: makes the last page only as long as its bytes. Never fails (at worst nothing is saved). */
+/*
+ * A file of size bytes is finished: lets go of what is reserved beyond and makes the last page only as long as its bytes.
+ * Never fails (at worst nothing is saved).
+ */
 void tp_map_settle(struct tp_map *m, struct tp_pool *p, uint64_t size);
 /* Are the first size bytes the same? */
 bool tp_map_equal(const struct tp_map *a, const struct tp_map *b, const struct tp_pool *p, uint64_t size);

@@ -30,6 +30,7 @@
 #define UNITS_PER_PAGE (TP_PAGE_BYTES / TP_SLOT_UNIT_BYTES)
 #define UNITS_MAX (TP_SLOT_BYTES_MAX / TP_SLOT_UNIT_BYTES)
 #define SLAB_PAGES 4u
+#define PAGE_MAX (UINT32_MAX - 16) /* whoever stores page numbers may use those above for marks */
 #define PREFAULT_STEP_BYTES (UINT64_C(2) << 20)
 
 _Static_assert(UNITS_PER_PAGE == 64, "a page's units fill a word");
@@ -551,7 +552,8 @@ static int add_arena(struct tp_pool *p, const struct tp_pool_options *options, c
 		return r;
 	/* From here on tp_pool_free() cleans it up, half built or not. */
 	p->arenas++;
-	r = arena_divide(a, p->size_pages + 1, err);
+	/* A number is left out after each arena, so that numbers in a row are memory in a row. */
+	r = arena_divide(a, p->size_pages + p->arenas, err);
 	if (r < 0)
 		return r;
 	p->size_pages += a->pages;

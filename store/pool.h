@@ -3,8 +3,8 @@
  * The memory pool: a set of arenas, each one mapping, divided into pages of 4 KiB and, for tails and small objects,
  * into slots of a multiple of 64 bytes.
  *
- * Pages are numbered across arenas from 1 (0 means none); a run of pages never crosses from one arena into another,
- * so tp_pool_at() of its first page is good for the whole run. All functions may be called from any thread.
+ * Pages are numbered across arenas from 1 (0 means none), and a number is left out after each arena: numbers in a row are
+ * memory in a row, so tp_pool_at() of the first page of a run is good for the whole run. All functions may be called from any thread.
  *
  * Errors: -ENOSPC when there are not enough free pages (nothing was taken), -ENOMEM when the heap is exhausted.
  */
