@@ -495,13 +495,12 @@ static bool read_told(int fd, unsigned *ret)
 
 static int read_model(const void *key, size_t key_len, const void *value, size_t value_len, void *user)
 {
-	char text[16] = "";
+	char key_text[16] = "", value_text[16] = "";
 
-	cr_assert(key_len == 2 && value_len < sizeof(text));
-	memcpy(text, key, key_len);
-	unsigned at = (unsigned)atoi(text);
-	memcpy(text, value, value_len);
-	((unsigned *)user)[at] = (unsigned)atoi(text);
+	cr_assert(key_len == 2 && value_len < sizeof(value_text));
+	memcpy(key_text, key, key_len);
+	memcpy(value_text, value, value_len);
+	((unsigned *)user)[atoi(key_text)] = (unsigned)atoi(value_text);
 	return 0;
 }
 
