@@ -27,8 +27,8 @@
 
 #include "fs/device.h"
 #include "fs/frame.h"
+#include "fs/inbox.h"
 #include "fs/notify.h"
-#include "fs/staging.h"
 #include "fs/turns.h"
 #include "fs/wait.h"
 #include "store/cleanup.h"
@@ -37,7 +37,6 @@
 #define THREADS_MAX 64
 #define THREADS_DEFAULT_MAX 16
 #define STACK_BYTES (256u << 10)
-#define HEAD_BYTES (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
 #define READ_AHEAD_KIB 1024
 /* Readings in a row that failed without a reason that we know: the device is broken. */
 #define FAILURES_MAX 32
@@ -60,13 +59,8 @@ struct reader {
 	bool alive;		    /* by crew_lock */
 	bool blocked;		    /* said that it may block, so it does not count as active; its own */
 	_Atomic uint64_t releasing; /* order of the RELEASE that it handles; 0: none */
-	struct tp_staging staging;
-	char *args; /* arguments that did not fit the head, contiguous */
-	size_t args_room;
-	struct tp_request request;
-	struct iovec iov[TP_STAGING_RUNS_MAX + 2]; /* what read(2) fills: head, staging */
-	unsigned iov_count;
-	_Alignas(8) char head[HEAD_BYTES + 8];
+	struct tp_inbox inbox;
+	struct tp_request request; /* the one in hand */
 };
 
 struct tp_session {
@@ -246,6 +240,8 @@ bool tp_request_after_releases(struct tp_request *r)
 
 	if (!is_releasing(s, r->order))
 		return false;
+	/* The RELEASE may be in for something longer. */
+	tp_request_may_block(r);
 	/* Either end_release() sees us among the waiters, or we see that it is over. */
 	atomic_fetch_add(&s->release_waiters, 1);
 	{
@@ -274,21 +270,19 @@ static void reader_free(struct reader *t)
 {
 	if (!t)
 		return;
-	tp_staging_fini(&t->staging);
-	free(t->args);
+	tp_inbox_fini(&t->inbox);
 	free(t);
 }
 
 static struct reader *reader_new(struct tp_session *s)
 {
-	struct reader *t = aligned_alloc(64, (sizeof(*t) + 63) / 64 * 64);
+	struct reader *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return NULL;
-	memset(t, 0, sizeof(*t));
 	t->session = s;
 	/* All of them together never hold more than a sixteenth (and a quarter of that) of the pool. */
-	if (tp_staging_init(&t->staging, s->options.pool, 16 * s->threads_max) < 0) {
+	if (tp_inbox_init(&t->inbox, s->options.pool, 16 * s->threads_max) < 0) {
 		reader_free(t);
 		return NULL;
 	}
@@ -356,7 +350,7 @@ static void rest(struct reader *t, unsigned enough)
 		if (active <= enough)
 			return;
 	} while (!atomic_compare_exchange_weak(&s->active, &active, active - 1));
-	tp_staging_drop(&t->staging);
+	tp_staging_drop(&t->inbox.staging);
 	{
 		TP_LOCK(&s->crew_lock);
 		/* Who called for one just now has not seen us asleep. */
@@ -401,7 +395,7 @@ static void leave_all(struct tp_session *s)
 static int read_frame(struct reader *t, size_t *ret_len)
 {
 	struct tp_session *s = t->session;
-	ssize_t k = readv(s->device.fd, t->iov, (int)t->iov_count);
+	ssize_t k = readv(s->device.fd, t->inbox.iov, (int)t->inbox.iov_count);
 
 	if (k > 0) {
 		s->failures = 0;
@@ -424,7 +418,7 @@ static int read_frame(struct reader *t, size_t *ret_len)
 static void take_order(struct reader *t, size_t len)
 {
 	struct tp_session *s = t->session;
-	const struct fuse_in_header *h = (const void *)t->head;
+	const struct fuse_in_header *h = tp_inbox_header(&t->inbox);
 
 	t->request.order = ++s->order;
 	if (len < sizeof(*h))
@@ -456,77 +450,15 @@ static int read_in_turn(struct reader *t, size_t *ret_len)
 	return r;
 }
 
-/* Copies len bytes that begin behind the head. */
-static void copy_staged(const struct reader *t, char *to, size_t len)
-{
-	for (unsigned i = 1; i < t->iov_count && len > 0; i++) {
-		size_t part = t->iov[i].iov_len < len ? t->iov[i].iov_len : len;
-
-		memcpy(to, t->iov[i].iov_base, part);
-		to += part;
-		len -= part;
-	}
-}
-
-/* Points the request at len bytes of payload behind the head. */
-static void set_payload(struct reader *t, size_t len)
-{
-	struct tp_request *r = &t->request;
-	unsigned pages = (unsigned)((len + TP_PAGE_BYTES - 1) / TP_PAGE_BYTES);
-
-	r->payload_len = len;
-	r->runs_count = tp_staging_peek(&t->staging, pages, r->runs);
-	for (unsigned i = 1; len > 0; i++) {
-		struct iovec part = t->iov[i];
-
-		if (part.iov_len > len)
-			part.iov_len = len;
-		r->payload[r->payload_count++] = part;
-		len -= part.iov_len;
-	}
-}
-
-/* Makes the arguments contiguous, with a zero behind them. -ENOMEM. */
-static int set_args(struct reader *t, size_t len)
-{
-	struct tp_request *r = &t->request;
-	size_t in_head = HEAD_BYTES - sizeof(struct fuse_in_header);
-	char *args = t->head + sizeof(struct fuse_in_header);
-
-	if (r->caller.opcode == FUSE_WRITE && len >= in_head) {
-		set_payload(t, len - in_head);
-		len = in_head;
-	} else if (len > in_head) {
-		if (len >= t->args_room) {
-			size_t room = (len / 4096 + 1) * 4096;
-
-			args = realloc(t->args, room);
-			if (!args)
-				return -ENOMEM;
-			t->args = args;
-			t->args_room = room;
-		}
-		memcpy(t->args, t->head + sizeof(struct fuse_in_header), in_head);
-		copy_staged(t, t->args + in_head, len - in_head);
-		args = t->args;
-	}
-	args[len] = 0;
-	r->arg = args;
-	r->arg_len = len;
-	return 0;
-}
-
 /* 0: a request that may be handled; an errno to answer with; -ENODATA: no reply is wanted or possible. */
 static int parse(struct reader *t, size_t len)
 {
-	const struct fuse_in_header *h = (const void *)t->head;
+	const struct fuse_in_header *h = tp_inbox_header(&t->inbox);
 	struct tp_session *s = t->session;
 	struct tp_request *r = &t->request;
 	int error;
 
 	r->session = s;
-	r->payload_count = r->runs_count = 0;
-	r->payload_len = 0;
 	if (len < sizeof(*h))
 		return -ENODATA;
 	r->caller = (struct tp_caller){
@@ -541,7 +473,7 @@ static int parse(struct reader *t, size_t len)
 	};
 	if (h->opcode < TP_STATS_OPS_MAX)
 		atomic_fetch_add_explicit(&s->options.stats->op_count[h->opcode], 1, memory_order_relaxed);
-	error = h->len == len ? set_args(t, len - sizeof(*h)) : -EIO;
+	error = h->len == len ? tp_inbox_open(&t->inbox, len, r) : -EIO;
 	if (error == 0 && (h->opcode == FUSE_INIT) == atomic_load(&s->handled_init))
 		error = -EIO;
 	if (error == 0 && h->opcode != FUSE_INIT)
@@ -584,7 +516,7 @@ void tp_request_take_pages(struct tp_request *r, unsigned pages, struct tp_run *
 {
 	struct reader *t = tp_container(r, struct reader, request);
 
-	*ret_count = tp_staging_take(&t->staging, pages, ret_runs);
+	*ret_count = tp_staging_take(&t->inbox.staging, pages, ret_runs);
 }
 
 /* One turn. False: reading is over. */
@@ -594,9 +526,7 @@ static bool take_turn(struct reader *t)
 	size_t len = 0;
 	int r;
 
-	tp_staging_fill(&t->staging);
-	t->iov[0] = (struct iovec){t->head, HEAD_BYTES};
-	t->iov_count = 1 + tp_staging_iov(&t->staging, t->iov + 1);
+	tp_inbox_prepare(&t->inbox);
 	r = read_in_turn(t, &len);
 	if (r == -ETIMEDOUT)
 		rest(t, 1);
@@ -628,7 +558,7 @@ static void *reader_run(void *arg)
 		rest(t, atomic_load_explicit(&s->wanted, memory_order_relaxed));
 	}
 	leave_all(s);
-	tp_staging_drop(&t->staging);
+	tp_staging_drop(&t->inbox.staging);
 	{
 		TP_LOCK(&s->crew_lock);
 		t->alive = false;

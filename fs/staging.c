@@ -22,7 +22,7 @@ int tp_staging_init(struct tp_staging *st, struct tp_pool *pool, unsigned share)
 	st->pool = pool;
 	st->pages_low = pages_max < WRITE_PAGES ? (unsigned)pages_max : WRITE_PAGES;
 	st->pages_high = st->pages_low + st->pages_low / 4;
-	st->heap = aligned_alloc(TP_PAGE_BYTES, TP_WRITE_BYTES_MAX);
+	st->heap = malloc(TP_WRITE_BYTES_MAX);
 	return st->heap ? 0 : -ENOMEM;
 }
 

@@ -1,0 +1,833 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The session over a pair of sockets: the test is the kernel. At the end the same over a real mount, where there may be one.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fs/frame.h"
+#include "fs/session.h"
+#include "fs/turns.h"
+#include "store/cleanup.h"
+#include "tests/store/heap.h"
+
+#define POOL_BYTES (64u << 20)
+
+/* A session with all around it. The handler can be told what to do by node number. */
+enum node {
+	NODE_ECHO = 10, /* answers with arg */
+	NODE_PARK,	/* waits */
+	NODE_TAKE,	/* WRITE: takes the full pages, answers their count and the first one's number */
+	NODE_HOLD,	/* says that it may block, and waits for `go` */
+	NODE_AFTER,	/* waits for RELEASEs, answers whether it had to and what had happened by then */
+	NODE_EARLY,	/* waits for `go`, then parks */
+};
+
+struct rig {
+	struct tp_pool *pool;
+	struct tp_stats stats;
+	struct tp_session *session;
+	struct tp_session_ops ops;
+	int kernel; /* our end */
+	pthread_t thread;
+	sem_t entered, go;
+	_Atomic unsigned released, handled, ready, cancelled;
+	int served;
+	struct tp_wait wait;
+};
+
+struct taken {
+	uint32_t runs_count, payload_count, pages, page;
+	uint64_t payload_len;
+	char first, last;
+};
+
+static void cancel(struct tp_wait *w)
+{
+	struct rig *g = tp_container(w, struct rig, wait);
+
+	atomic_fetch_add(&g->cancelled, 1);
+	tp_reply_error(g->session, &w->caller, EINTR);
+}
+
+static void park(struct rig *g, struct tp_request *r)
+{
+	memset(&g->wait, 0, sizeof(g->wait));
+	g->wait.caller = r->caller;
+	g->wait.cancel = cancel;
+	(void)snprintf(g->wait.what, sizeof(g->wait.what), "test");
+	if (tp_wait_add(g->session, &g->wait) < 0)
+		tp_reply_error(g->session, &r->caller, EALREADY);
+	else
+		sem_post(&g->entered);
+}
+
+static void take(struct rig *g, struct tp_request *r)
+{
+	struct taken t = {.runs_count = r->runs_count,
+		.payload_count = r->payload_count,
+		.payload_len = r->payload_len};
+	struct tp_run runs[TP_PAYLOAD_RUNS_MAX];
+	unsigned count;
+
+	if (r->payload_count > 0) {
+		struct iovec *last = &r->payload[r->payload_count - 1];
+
+		t.first = *(char *)r->payload[0].iov_base;
+		t.last = ((char *)last->iov_base)[last->iov_len - 1];
+	}
+	for (unsigned i = 0; i < r->runs_count; i++)
+		t.pages += r->runs[i].pages;
+	if (t.pages > 0 && t.pages == r->payload_len / TP_PAGE_BYTES) {
+		tp_request_take_pages(r, t.pages, runs, &count);
+		t.page = runs[0].page;
+		cr_expect_eq(*(char *)tp_pool_at(g->pool, t.page), t.first);
+		for (unsigned i = 0; i < count; i++)
+			tp_pool_put(g->pool, runs[i].page, runs[i].pages);
+	}
+	tp_reply_data(g->session, &r->caller, &t, sizeof(t));
+}
+
+static void handle(struct tp_request *r, void *user)
+{
+	struct rig *g = user;
+	uint32_t answer[2];
+
+	atomic_fetch_add(&g->handled, 1);
+	cr_expect_eq(((const char *)r->arg)[r->arg_len], 0);
+	switch ((enum node)r->caller.node) {
+	case NODE_ECHO:
+		if (r->caller.opcode != FUSE_FORGET && r->caller.opcode != FUSE_BATCH_FORGET)
+			tp_reply_data(g->session, &r->caller, r->arg, r->arg_len);
+		break;
+	case NODE_PARK:
+		park(g, r);
+		break;
+	case NODE_TAKE:
+		take(g, r);
+		break;
+	case NODE_HOLD:
+		tp_request_may_block(r);
+		sem_post(&g->entered);
+		sem_wait(&g->go);
+		atomic_store(&g->released, 1);
+		tp_reply_error(g->session, &r->caller, 0);
+		break;
+	case NODE_AFTER:
+		answer[0] = tp_request_after_releases(r);
+		answer[1] = atomic_load(&g->released);
+		tp_reply_data(g->session, &r->caller, answer, sizeof(answer));
+		break;
+	case NODE_EARLY:
+		tp_request_may_block(r);
+		sem_post(&g->entered);
+		sem_wait(&g->go);
+		park(g, r);
+		break;
+	default:
+		tp_reply_error(g->session, &r->caller, ENOSYS);
+	}
+}
+
+static void ready(void *user)
+{
+	atomic_fetch_add(&((struct rig *)user)->ready, 1);
+}
+
+static void *serve(void *arg)
+{
+	struct rig *g = arg;
+
+	g->served = tp_session_serve(g->session);
+	return NULL;
+}
+
+static void send_frame(
+	struct rig *g, uint32_t opcode, uint64_t unique, uint64_t node, const void *arg, size_t len)
+{
+	struct fuse_in_header h = {.len = (uint32_t)(sizeof(h) + len),
+		.opcode = opcode,
+		.unique = unique,
+		.nodeid = node,
+		.uid = 7,
+		.gid = 8,
+		.pid = 9};
+	struct iovec iov[2] = {{&h, sizeof(h)}, {(void *)arg, len}};
+
+	cr_assert_eq(writev(g->kernel, iov, 2), (ssize_t)(sizeof(h) + len), "%s", strerror(errno));
+}
+
+/* Waits for the next reply and returns its error; up to len bytes behind the header go to buf. */
+static int reply(struct rig *g, uint64_t unique, void *buf, size_t len, size_t *ret_len)
+{
+	static char frame[1 << 17];
+	struct fuse_out_header h;
+	ssize_t k = read(g->kernel, frame, sizeof(frame));
+
+	cr_assert_geq(k, (ssize_t)sizeof(h));
+	memcpy(&h, frame, sizeof(h));
+	cr_assert_eq(h.len, (uint32_t)k);
+	cr_assert_eq(
+		h.unique, unique, "reply to %lu, not %lu", (unsigned long)h.unique, (unsigned long)unique);
+	if (buf)
+		memcpy(buf, frame + sizeof(h), (size_t)k - sizeof(h) < len ? (size_t)k - sizeof(h) : len);
+	if (ret_len)
+		*ret_len = (size_t)k - sizeof(h);
+	return h.error;
+}
+
+static int ask(struct rig *g, uint32_t opcode, uint64_t node, const void *arg, size_t len)
+{
+	static uint64_t unique = 1000;
+
+	unique += 2;
+	send_frame(g, opcode, unique, node, arg, len);
+	return reply(g, unique, NULL, 0, NULL);
+}
+
+static void rig_make(struct rig *g, uint64_t pool_bytes, unsigned threads)
+{
+	struct tp_pool_options pool = {.size_bytes = pool_bytes, .hugepages = TP_HUGEPAGES_OFF};
+	struct tp_session_options options = {
+		.threads_max = threads, .stats = &g->stats, .ops = &g->ops, .user = g};
+	int big = 4 << 20;
+	int ends[2];
+
+	memset(g, 0, sizeof(*g));
+	tp_stats_init(&g->stats);
+	sem_init(&g->entered, 0, 0);
+	sem_init(&g->go, 0, 0);
+	g->ops = (struct tp_session_ops){.handle = handle, .ready = ready};
+	cr_assert_eq(tp_pool_new(&pool, NULL, &g->pool), 0);
+	options.pool = g->pool;
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+	(void)setsockopt(ends[0], SOL_SOCKET, SO_SNDBUFFORCE, &big, sizeof(big));
+	g->kernel = ends[0];
+	cr_assert_eq(tp_session_new_fd(&options, ends[1], &g->session), 0);
+	cr_assert_eq(pthread_create(&g->thread, NULL, serve, g), 0);
+}
+
+static void rig_init(struct rig *g)
+{
+	struct fuse_init_in in = {
+		.major = 7, .minor = 45, .max_readahead = 1 << 17, .flags = ~0u, .flags2 = ~0u};
+	struct fuse_init_out out;
+
+	send_frame(g, FUSE_INIT, 2, 0, &in, sizeof(in));
+	cr_assert_eq(reply(g, 2, &out, sizeof(out), NULL), 0);
+}
+
+static void rig_end(struct rig *g)
+{
+	struct tp_pool_usage usage;
+
+	close(g->kernel);
+	pthread_join(g->thread, NULL);
+	cr_assert_eq(g->served, 0);
+	tp_session_free(g->session);
+	tp_pool_usage(g->pool, &usage);
+	cr_assert_eq(usage.free_bytes, usage.size_bytes);
+	tp_pool_free(g->pool);
+}
+
+static bool has_zero_flags(const struct fuse_init_out *out, uint64_t flags)
+{
+	return ((out->flags | (uint64_t)out->flags2 << 32) & flags) == 0;
+}
+
+Test(session, init_grants_what_is_offered_and_wanted)
+{
+	struct fuse_init_in in = {
+		.major = 7, .minor = 45, .max_readahead = 1 << 17, .flags = ~0u, .flags2 = ~0u};
+	struct fuse_init_out out;
+	struct rig g;
+	size_t len;
+
+	rig_make(&g, POOL_BYTES, 2);
+	cr_assert_eq(tp_session_flags(g.session), 0);
+	send_frame(&g, FUSE_INIT, 2, 0, &in, sizeof(in));
+	cr_assert_eq(reply(&g, 2, &out, sizeof(out), &len), 0);
+	cr_assert_eq(len, sizeof(out));
+	cr_assert_eq(out.major, 7);
+	cr_assert_eq(out.minor, FUSE_KERNEL_MINOR_VERSION);
+	cr_assert_eq(out.max_write, TP_WRITE_BYTES_MAX);
+	cr_assert_eq(out.max_pages, 256);
+	cr_assert_eq(out.max_background, 65535);
+	cr_assert_eq(out.time_gran, 1);
+	cr_assert_eq(out.max_readahead, 1 << 17);
+	cr_assert(out.flags & FUSE_PARALLEL_DIROPS);
+	cr_assert(out.flags & FUSE_HANDLE_KILLPRIV_V2);
+	cr_assert_eq(out.flags2, TP_FUSE_DIRECT_IO_ALLOW_MMAP >> 32);
+	cr_assert(has_zero_flags(&out, FUSE_WRITEBACK_CACHE | FUSE_AUTO_INVAL_DATA | FUSE_DONT_MASK |
+					       FUSE_SPLICE_WRITE | FUSE_SPLICE_READ | FUSE_SPLICE_MOVE |
+					       FUSE_EXPORT_SUPPORT));
+	cr_assert_eq(tp_session_flags(g.session), out.flags | (uint64_t)out.flags2 << 32);
+	/* A reply to something else comes after ready was called. */
+	cr_assert_eq(ask(&g, FUSE_GETATTR, 1, (char[16]){0}, 16), -ENOSYS);
+	cr_assert_eq(atomic_load(&g.ready), 1);
+	rig_end(&g);
+}
+
+Test(session, init_of_an_older_kernel_grants_no_more_than_it_offers)
+{
+	/* The short struct, without flags2. */
+	struct fuse_init_in in = {.major = 7, .minor = 31, .flags = FUSE_ASYNC_READ | FUSE_MAX_PAGES};
+	struct fuse_init_out out;
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 2);
+	send_frame(&g, FUSE_INIT, 2, 0, &in, 16);
+	cr_assert_eq(reply(&g, 2, &out, sizeof(out), NULL), 0);
+	cr_assert_eq(out.minor, 31);
+	cr_assert_eq(out.flags, FUSE_ASYNC_READ | FUSE_MAX_PAGES);
+	cr_assert_eq(out.flags2, 0);
+	/* SETXATTR comes with the short struct then: name and one byte of value behind 8 bytes. */
+	cr_assert_eq(ask(&g, FUSE_SETXATTR, NODE_ECHO, "\1\0\0\0\0\0\0\0n\0v", 11), 0);
+	rig_end(&g);
+}
+
+Test(session, init_in_strange_versions_is_refused_or_asked_again)
+{
+	struct fuse_init_in in = {.major = 7, .minor = 12};
+	struct fuse_init_out out;
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 2);
+	cr_assert_eq(ask(&g, FUSE_INIT, 0, &in, sizeof(in)), -EPROTO);
+	in.major = 6;
+	cr_assert_eq(ask(&g, FUSE_INIT, 0, &in, sizeof(in)), -EPROTO);
+	cr_assert_eq(ask(&g, FUSE_INIT, 0, &in, 4), -EPROTO);
+	in.major = 8;
+	send_frame(&g, FUSE_INIT, 4, 0, &in, sizeof(in));
+	cr_assert_eq(reply(&g, 4, &out, sizeof(out), NULL), 0);
+	cr_assert_eq(out.major, 7);
+	/* It was not answered in earnest. */
+	cr_assert_eq(ask(&g, FUSE_GETATTR, NODE_ECHO, (char[16]){0}, 16), -EIO);
+	rig_init(&g);
+	cr_assert_eq(ask(&g, FUSE_GETATTR, NODE_ECHO, (char[16]){0}, 16), 0);
+	cr_assert_eq(ask(&g, FUSE_INIT, 0, &in, sizeof(in)), -EIO);
+	rig_end(&g);
+}
+
+Test(session, arguments_are_contiguous_however_long)
+{
+	static char value[70000], back[70000];
+	struct rig g;
+	size_t len;
+
+	rig_make(&g, POOL_BYTES, 2);
+	rig_init(&g);
+	for (size_t n = 1; n < 300; n++) {
+		memset(value, 'a', n);
+		value[n] = 0;
+		send_frame(&g, FUSE_LOOKUP, n, NODE_ECHO, value, n + 1);
+		cr_assert_eq(reply(&g, n, back, sizeof(back), &len), 0);
+		cr_assert_eq(len, n + 1);
+		cr_assert_eq(memcmp(back, value, len), 0);
+	}
+	memset(value, 0, sizeof(value));
+	((struct fuse_setxattr_in *)value)->size = 60000;
+	strcpy(value + sizeof(struct fuse_setxattr_in), "user.x");
+	memset(value + sizeof(struct fuse_setxattr_in) + 7, 'v', 60000);
+	len = sizeof(struct fuse_setxattr_in) + 7 + 60000;
+	send_frame(&g, FUSE_SETXATTR, 2, NODE_ECHO, value, len);
+	cr_assert_eq(reply(&g, 2, back, sizeof(back), &len), 0);
+	cr_assert_eq(len, sizeof(struct fuse_setxattr_in) + 7 + 60000);
+	cr_assert_eq(memcmp(back, value, len), 0);
+	rig_end(&g);
+}
+
+/* A WRITE of size bytes; 0 when the socket is too small for it. */
+static size_t send_write(struct rig *g, uint64_t unique, size_t size, struct taken *ret)
+{
+	static char frame[sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in) + TP_WRITE_BYTES_MAX];
+	struct fuse_in_header *h = (void *)frame;
+	struct fuse_write_in *in = (void *)(h + 1);
+	size_t len = sizeof(*h) + sizeof(*in) + size;
+
+	memset(frame, 0, sizeof(*h) + sizeof(*in));
+	*h = (struct fuse_in_header){
+		.len = (uint32_t)len, .opcode = FUSE_WRITE, .unique = unique, .nodeid = NODE_TAKE, .pid = 9};
+	in->size = (uint32_t)size;
+	memset(in + 1, 'm', size);
+	if (size > 0) {
+		((char *)(in + 1))[0] = 'f';
+		((char *)(in + 1))[size - 1] = 'l';
+	}
+	if (write(g->kernel, frame, len) < 0) {
+		cr_assert_eq(errno, EMSGSIZE);
+		return 0;
+	}
+	cr_assert_eq(reply(g, unique, ret, sizeof(*ret), NULL), 0);
+	cr_assert_eq(ret->payload_len, size);
+	return size;
+}
+
+Test(session, writes_land_in_pool_pages_in_a_row)
+{
+	struct taken t;
+	uint32_t next = 0;
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 2);
+	rig_init(&g);
+	for (unsigned i = 0; i < 40; i++) {
+		cr_assert_eq(send_write(&g, 4 + i, 4096, &t), 4096);
+		cr_assert_eq(t.pages, 1);
+		cr_assert_eq(t.first, 'f');
+		cr_assert_eq(t.last, 'l');
+		if (next != 0)
+			cr_assert_eq(t.page, next);
+		next = t.page + 1;
+	}
+	cr_assert_eq(send_write(&g, 100, 10000, &t), 10000);
+	cr_assert_eq(t.pages, 3);
+	cr_assert_eq(send_write(&g, 102, 0, &t), 0);
+	if (send_write(&g, 104, TP_WRITE_BYTES_MAX, &t)) {
+		cr_assert_eq(t.pages, 256);
+		cr_assert_eq(t.first, 'f');
+		cr_assert_eq(t.last, 'l');
+	}
+	rig_end(&g);
+}
+
+Test(session, a_full_pool_makes_writes_land_in_the_heap)
+{
+	struct tp_run runs[64];
+	struct taken t;
+	struct rig g;
+	unsigned got, all = 0;
+
+	rig_make(&g, POOL_BYTES, 2);
+	while (tp_pool_free_pages(g.pool) > 0) {
+		cr_assert_eq(tp_pool_get(g.pool, 1, &runs[0], 1, &got), 0);
+		all++;
+	}
+	rig_init(&g);
+	/* What the staging had taken before is used up. */
+	for (unsigned i = 0; i < 400; i++)
+		cr_assert_eq(send_write(&g, 4 + i, 4096, &t), 4096);
+	cr_assert(t.pages == 0 || all < tp_pool_size_pages(g.pool));
+	cr_assert_eq(send_write(&g, 1000, 100000, &t), 100000);
+	cr_assert_eq(t.first, 'f');
+	cr_assert_eq(t.last, 'l');
+	tp_pool_put(g.pool, 1, (uint32_t)tp_pool_size_pages(g.pool));
+	close(g.kernel);
+	pthread_join(g.thread, NULL);
+	tp_session_free(g.session);
+	tp_pool_free(g.pool);
+}
+
+static int ask_write(struct rig *g, uint32_t size, size_t there)
+{
+	char frame[sizeof(struct fuse_write_in) + 64] = {0};
+
+	((struct fuse_write_in *)frame)->size = size;
+	return ask(g, FUSE_WRITE, NODE_ECHO, frame, sizeof(struct fuse_write_in) + there);
+}
+
+Test(session, frames_that_lie_are_refused_before_the_handler)
+{
+	static const struct {
+		uint32_t opcode;
+		size_t len;
+		const char *arg;
+	} bad[] = {
+		{FUSE_LOOKUP, 0, ""},
+		{FUSE_LOOKUP, 1, ""},
+		{FUSE_LOOKUP, 3, "abc"},
+		{FUSE_LOOKUP, 4, "a/b"},
+		{FUSE_LOOKUP, 2, "."},
+		{FUSE_LOOKUP, 3, ".."},
+		{FUSE_UNLINK, 2, "ab"},
+		{FUSE_GETATTR, 15, "0123456789abcdef"},
+		{FUSE_MKDIR, 8, "01234567"},
+		{FUSE_MKDIR, 9, "01234567"},
+		{FUSE_MKDIR, 9, "01234567x"},
+		{FUSE_RENAME, 10, "01234567a"},
+		{FUSE_RENAME, 11, "01234567a\0b"},
+		{FUSE_RENAME2, 11, "01234567a\0"},
+		{FUSE_SYMLINK, 2, "a"},
+		{FUSE_SYMLINK, 3, "a\0b"},
+		{FUSE_SYMLINK, 3, "a\0"},
+		{FUSE_BATCH_FORGET, 8, "\1\0\0\0\0\0\0\0"},
+		{FUSE_SETXATTR, 19, "\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0n\0v"},
+		{FUSE_READ, 39, "0123456789012345678901234567890123456789"},
+		{FUSE_RELEASE, 8, "01234567"},
+	};
+	struct fuse_in_header h = {.len = 41, .opcode = FUSE_STATFS, .unique = 77, .nodeid = NODE_ECHO};
+	struct rig g;
+	unsigned before;
+
+	rig_make(&g, POOL_BYTES, 2);
+	rig_init(&g);
+	before = atomic_load(&g.handled);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		if (bad[i].opcode == FUSE_BATCH_FORGET)
+			send_frame(&g, bad[i].opcode, 5, NODE_ECHO, bad[i].arg, bad[i].len);
+		else
+			cr_assert_eq(ask(&g, bad[i].opcode, NODE_ECHO, bad[i].arg, bad[i].len), -EINVAL,
+				"case %zu", i);
+	}
+	cr_assert_eq(ask_write(&g, 1, 0), -EINVAL);
+	cr_assert_eq(ask_write(&g, 3, 4), -EINVAL);
+	cr_assert_eq(ask_write(&g, TP_WRITE_BYTES_MAX + 1, 4), -E2BIG);
+	cr_assert_eq(ask(&g, FUSE_WRITE, NODE_ECHO, "short", 5), -EINVAL);
+	/* The header says another length than came. */
+	cr_assert_eq(write(g.kernel, &h, sizeof(h)), sizeof(h));
+	cr_assert_eq(reply(&g, 77, NULL, 0, NULL), -EIO);
+	/* Not even a header: nobody to answer. */
+	cr_assert_eq(write(g.kernel, &h, 20), 20);
+	cr_assert_eq(atomic_load(&g.handled), before);
+	/* The end of a link may hold what a name may not, a temporary file is called "/". */
+	cr_assert_eq(ask(&g, FUSE_SYMLINK, NODE_ECHO, "a\0../b", 7), 0);
+	cr_assert_eq(ask(&g, FUSE_TMPFILE, NODE_ECHO, "0123456789abcdef/", 18), 0);
+	/* What is not known is the handler's. */
+	cr_assert_eq(ask(&g, 4242, 1, NULL, 0), -ENOSYS);
+	rig_end(&g);
+}
+
+Test(session, forgets_are_not_answered_and_all_is_counted)
+{
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 2);
+	rig_init(&g);
+	send_frame(&g, FUSE_FORGET, 4, NODE_ECHO, "01234567", 8);
+	send_frame(&g, FUSE_BATCH_FORGET, 6, NODE_ECHO, "\0\0\0\0\0\0\0\0", 8);
+	cr_assert_eq(ask(&g, FUSE_STATFS, NODE_ECHO, NULL, 0), 0);
+	cr_assert_eq(ask(&g, FUSE_DESTROY, 0, NULL, 0), 0);
+	cr_assert_eq(atomic_load(&g.handled), 3);
+	cr_assert_eq(atomic_load(&g.stats.op_count[FUSE_FORGET]), 1);
+	cr_assert_eq(atomic_load(&g.stats.op_count[FUSE_STATFS]), 1);
+	cr_assert_eq(atomic_load(&g.stats.op_count[FUSE_INIT]), 1);
+	cr_assert_gt(atomic_load(&g.stats.op_time[FUSE_STATFS].sum_ns), 0);
+	rig_end(&g);
+}
+
+static void count_waits(const struct tp_wait *w, void *user)
+{
+	cr_expect_str_eq(w->what, "test");
+	cr_expect_neq(w->since_ns, 0);
+	(*(unsigned *)user)++;
+}
+
+Test(session, an_interrupt_cancels_what_waits)
+{
+	struct fuse_interrupt_in in = {.unique = 40};
+	unsigned count = 0;
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 2);
+	rig_init(&g);
+	send_frame(&g, FUSE_STATFS, 40, NODE_PARK, NULL, 0);
+	sem_wait(&g.entered);
+	tp_wait_each(g.session, count_waits, &count);
+	cr_assert_eq(count, 1);
+	send_frame(&g, FUSE_INTERRUPT, 41, 0, &in, sizeof(in));
+	cr_assert_eq(reply(&g, 40, NULL, 0, NULL), -EINTR);
+	cr_assert_not(tp_wait_take(g.session, &g.wait));
+	cr_assert_eq(atomic_load(&g.cancelled), 1);
+	rig_end(&g);
+}
+
+Test(session, an_interrupt_that_comes_before_the_wait_is_not_lost)
+{
+	struct fuse_interrupt_in in = {.unique = 40};
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 2);
+	rig_init(&g);
+	send_frame(&g, FUSE_STATFS, 40, NODE_EARLY, NULL, 0);
+	sem_wait(&g.entered);
+	send_frame(&g, FUSE_INTERRUPT, 41, 0, &in, sizeof(in));
+	/* This is read after the interrupt, by the same other thread. */
+	cr_assert_eq(ask(&g, FUSE_STATFS, NODE_ECHO, NULL, 0), 0);
+	sem_post(&g.go);
+	cr_assert_eq(reply(&g, 40, NULL, 0, NULL), -EALREADY);
+	cr_assert_eq(atomic_load(&g.cancelled), 0);
+	rig_end(&g);
+}
+
+Test(session, what_was_taken_is_answered_once_by_who_took_it)
+{
+	struct fuse_interrupt_in in = {.unique = 40};
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 2);
+	rig_init(&g);
+	send_frame(&g, FUSE_STATFS, 40, NODE_PARK, NULL, 0);
+	sem_wait(&g.entered);
+	cr_assert(tp_wait_take(g.session, &g.wait));
+	send_frame(&g, FUSE_INTERRUPT, 41, 0, &in, sizeof(in));
+	cr_assert_eq(ask(&g, FUSE_STATFS, NODE_ECHO, NULL, 0), 0);
+	tp_reply_error(g.session, &g.wait.caller, 0);
+	cr_assert_eq(reply(&g, 40, NULL, 0, NULL), 0);
+	cr_assert_eq(atomic_load(&g.cancelled), 0);
+	rig_end(&g);
+}
+
+Test(session, stopping_cancels_what_waits_and_ends_the_connection)
+{
+	struct rig g;
+	char c;
+
+	rig_make(&g, POOL_BYTES, 2);
+	rig_init(&g);
+	send_frame(&g, FUSE_STATFS, 40, NODE_PARK, NULL, 0);
+	sem_wait(&g.entered);
+	tp_session_stop(g.session);
+	cr_assert_eq(atomic_load(&g.cancelled), 1);
+	pthread_join(g.thread, NULL);
+	cr_assert_eq(g.served, 0);
+	cr_assert_eq(reply(&g, 40, NULL, 0, NULL), -EINTR);
+	cr_assert_eq(read(g.kernel, &c, 1), 0);
+	cr_assert_eq(tp_wait_add(g.session, &g.wait), -EINTR);
+	tp_session_stop(g.session);
+	tp_session_free(g.session);
+	tp_pool_free(g.pool);
+	close(g.kernel);
+}
+
+Test(session, one_that_was_stopped_before_it_began_ends_at_once)
+{
+	struct tp_stats stats;
+	struct tp_session_ops ops = {.handle = handle};
+	struct tp_session_options options = {.stats = &stats, .ops = &ops};
+	struct tp_session *s;
+	int ends[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+	cr_assert_eq(tp_session_new_fd(&options, ends[1], &s), 0);
+	tp_session_stop(s);
+	cr_assert_eq(tp_session_serve(s), 0);
+	tp_session_free(s);
+	close(ends[0]);
+}
+
+/* Readers that are asleep in read(2) on a descriptor that nothing ends: only the signal gets them out. */
+Test(session, readers_are_woken_when_the_connection_lives_on, .timeout = 20)
+{
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 2);
+	rig_init(&g);
+	for (unsigned i = 0; i < 50; i++) {
+		struct tp_session_options options = {
+			.threads_max = 2, .stats = &g.stats, .ops = &g.ops, .user = &g};
+		struct rig other = {.kernel = -1};
+		int ends[2];
+
+		/* A pipe takes no shutdown(2). */
+		cr_assert_eq(pipe(ends), 0);
+		cr_assert_eq(tp_session_new_fd(&options, ends[0], &other.session), 0);
+		cr_assert_eq(pthread_create(&other.thread, NULL, serve, &other), 0);
+		tp_session_stop(other.session);
+		pthread_join(other.thread, NULL);
+		tp_session_free(other.session);
+		close(ends[1]);
+	}
+	rig_end(&g);
+}
+
+Test(session, a_request_waits_for_the_releases_before_it)
+{
+	uint32_t answer[2];
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 3);
+	rig_init(&g);
+	/* None before it. */
+	send_frame(&g, FUSE_STATFS, 4, NODE_AFTER, NULL, 0);
+	cr_assert_eq(reply(&g, 4, answer, sizeof(answer), NULL), 0);
+	cr_assert_eq(answer[0], 0);
+	send_frame(&g, FUSE_RELEASE, 6, NODE_HOLD, (char[24]){0}, 24);
+	sem_wait(&g.entered);
+	send_frame(&g, FUSE_STATFS, 8, NODE_AFTER, NULL, 0);
+	/* Others do not wait. Its being answered shows that 8 was read before. */
+	cr_assert_eq(ask(&g, FUSE_STATFS, NODE_AFTER + 100, NULL, 0), -ENOSYS);
+	sem_post(&g.go);
+	cr_assert_eq(reply(&g, 6, NULL, 0, NULL), 0);
+	cr_assert_eq(reply(&g, 8, answer, sizeof(answer), NULL), 0);
+	cr_assert_eq(answer[0], 1);
+	cr_assert_eq(answer[1], 1);
+	rig_end(&g);
+}
+
+static void note_done(void *user)
+{
+	sem_post(user);
+}
+
+Test(session, notifications_are_sent_in_order)
+{
+	struct {
+		struct fuse_notify_inval_entry_out entry;
+		char name[16];
+	} entry;
+	struct fuse_notify_inval_inode_out inode;
+	struct fuse_out_header h;
+	struct iovec iov[2] = {{&h, sizeof(h)}, {&entry, sizeof(entry)}};
+	struct rig g;
+	sem_t done;
+
+	sem_init(&done, 0, 0);
+	rig_make(&g, POOL_BYTES, 2);
+	rig_init(&g);
+	tp_notify_entry(g.session, 5, "name", 4);
+	tp_notify_inode(g.session, 6, -1, 0);
+	cr_assert_eq(tp_notify_then(g.session, note_done, &done), 0);
+	sem_wait(&done);
+	cr_assert_eq(readv(g.kernel, iov, 2), (ssize_t)(sizeof(h) + sizeof(entry.entry) + 5));
+	cr_assert_eq(h.unique, 0);
+	cr_assert_eq(h.error, FUSE_NOTIFY_INVAL_ENTRY);
+	cr_assert_eq(h.len, sizeof(h) + sizeof(entry.entry) + 5);
+	cr_assert_eq(entry.entry.parent, 5);
+	cr_assert_eq(entry.entry.namelen, 4);
+	cr_assert_str_eq(entry.name, "name");
+	iov[1] = (struct iovec){&inode, sizeof(inode)};
+	cr_assert_eq(readv(g.kernel, iov, 2), (ssize_t)(sizeof(h) + sizeof(inode)));
+	cr_assert_eq(h.error, FUSE_NOTIFY_INVAL_INODE);
+	cr_assert_eq(inode.ino, 6);
+	cr_assert_eq(inode.off, -1);
+	cr_assert_eq(tp_stats_get(&g.stats, TP_STAT_NOTIFIES), 2);
+	tp_session_stop(g.session);
+	cr_assert_eq(tp_notify_depth(g.session), 0);
+	cr_assert_eq(tp_notify_lost(g.session), 0);
+	pthread_join(g.thread, NULL);
+	cr_assert_eq(tp_notify_then(g.session, note_done, &done), -ESHUTDOWN);
+	tp_notify_entry(g.session, 5, "name", 4);
+	cr_assert_eq(tp_notify_depth(g.session), 0);
+	tp_session_free(g.session);
+	tp_pool_free(g.pool);
+	close(g.kernel);
+}
+
+Test(session, what_cannot_be_queued_is_counted)
+{
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 2);
+	rig_init(&g);
+	heap_fail_at(1);
+	tp_notify_entry(g.session, 5, "name", 4);
+	cr_assert(heap_fail_off());
+	heap_fail_at(1);
+	cr_assert_eq(tp_notify_then(g.session, note_done, NULL), -ENOMEM);
+	cr_assert(heap_fail_off());
+	cr_assert_eq(tp_notify_lost(g.session), 1);
+	rig_end(&g);
+}
+
+Test(session, each_allocation_of_a_new_one_may_fail)
+{
+	struct tp_stats stats;
+	struct tp_session_ops ops = {.handle = handle};
+	struct tp_session_options options = {.stats = &stats, .ops = &ops};
+	struct tp_session *s = NULL;
+	int ends[2];
+	unsigned n;
+	int r;
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+	for (n = 1;; n++) {
+		heap_fail_at(n);
+		r = tp_session_new_fd(&options, ends[1], &s);
+		if (!heap_fail_off())
+			break;
+		cr_assert_eq(r, -ENOMEM);
+		cr_assert_null(s);
+	}
+	cr_assert_eq(r, 0);
+	cr_assert_gt(n, 2);
+	tp_session_free(s);
+	close(ends[0]);
+}
+
+/* Many threads ask at once; every answer must be there, once. */
+static void *storm(void *arg)
+{
+	struct rig *g = arg;
+	static _Atomic uint64_t next = 100000;
+
+	for (unsigned i = 0; i < 2000; i++) {
+		struct fuse_in_header h = {.len = sizeof(h),
+			.opcode = FUSE_STATFS,
+			.unique = atomic_fetch_add(&next, 2),
+			.nodeid = NODE_ECHO,
+			.pid = 20 + (uint32_t)(pthread_self() >> 12) % 7};
+
+		cr_expect_eq(write(g->kernel, &h, sizeof(h)), sizeof(h));
+	}
+	return NULL;
+}
+
+Test(session, a_crowd_of_clients_is_answered_by_several_threads)
+{
+	pthread_t clients[4];
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 4);
+	rig_init(&g);
+	for (unsigned i = 0; i < 4; i++)
+		cr_assert_eq(pthread_create(&clients[i], NULL, storm, &g), 0);
+	for (unsigned i = 0; i < 8000; i++) {
+		struct fuse_out_header h;
+
+		cr_assert_eq(read(g.kernel, &h, sizeof(h)), sizeof(h));
+		cr_assert_eq(h.error, 0);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(clients[i], NULL);
+	cr_assert_eq(atomic_load(&g.handled), 8000);
+	rig_end(&g);
+}
+
+Test(turns, one_client_is_one)
+{
+	struct tp_turns t;
+
+	tp_turns_init(&t);
+	for (unsigned i = 0; i < 1000; i++)
+		cr_assert_eq(tp_turns_note(&t, 42, 8), 1);
+}
+
+Test(turns, clients_in_turn_are_counted_and_forgotten)
+{
+	struct tp_turns t;
+	unsigned n = 0;
+
+	tp_turns_init(&t);
+	for (unsigned i = 0; i < 1000; i++)
+		n = tp_turns_note(&t, 40 + i % 3, 8);
+	cr_assert_eq(n, 3);
+	for (unsigned i = 0; i < 1000; i++)
+		n = tp_turns_note(&t, 40 + i / 2 % 2, 8);
+	cr_assert_eq(n, 2);
+	for (unsigned i = 0; i < 1000; i++)
+		n = tp_turns_note(&t, 40 + i % 30, 8);
+	cr_assert_leq(n, 8);
+	for (unsigned i = 0; i < 200; i++)
+		n = tp_turns_note(&t, 40, 8);
+	cr_assert_eq(n, 1);
+}
+
+Test(turns, processes_one_after_another_are_one)
+{
+	struct tp_turns t;
+
+	tp_turns_init(&t);
+	for (unsigned i = 0; i < 2000; i++)
+		cr_assert_eq(tp_turns_note(&t, 1000 + i / 4, 8), 1);
+}
