@@ -48,17 +48,21 @@ _Static_assert(sizeof(struct tp_heat_entry) <= 40, "it is in every object");
 #define USES_MAX 3
 #define LIVES_MAX 2
 #define N_WALKS 8
+/* A walk that has not gone on for so many uses is over. */
+#define WALK_PAUSE_MAX 32
 /* An abandoned chain that is longer keeps the rest in hot. */
 #define ABANDONED_MAX 256
 
 /* Shares of the held bytes are in 1/SHARE_ONE. */
 #define SHARE_ONE (1u << 20)
-#define SHARE_FIRST (SHARE_ONE / 10)
+#define SHARE_FIRST (SHARE_ONE / 4)
 #define SHARE_MIN (SHARE_ONE / 100)
 /* What returns before its queue has given up this part of the held bytes would have been kept with a little more. */
-#define SOON_PART 10
+#define SOON_PART 20
+/* Fresh is limited by its share when it is that near to it. */
+#define NEAR_PART 50
 /* By how many times its size one that returns moves the border. */
-#define LEARN_TIMES 10
+#define LEARN_TIMES 3
 
 #define GHOST_WAYS 8
 #define GHOST_SLOTS_MIN 1024u
@@ -94,6 +98,7 @@ struct walk {
 	struct tp_heat_entry *last;	     /* that was used, or NULL */
 	struct tp_heat_entry *put[N_QUEUES]; /* its last in each queue: the next goes behind it; or NULL */
 	struct tp_heat_entry *below;	     /* where the walk before this one went on from last, or NULL */
+	bool sure;			     /* no other walk could have been the one that went on */
 	bool added;			     /* last was new */
 	bool grows;			     /* last was new, at the end of a chain that grows */
 };
@@ -215,21 +220,33 @@ static int ghost_take(struct tp_heat *h, uint64_t key, uint64_t *ret_age_kib)
 	return IN_NONE;
 }
 
+static uint64_t fresh_allowed_kib(const struct tp_heat *h)
+{
+	return held_kib(h) / SHARE_ONE * h->fresh_share +
+	       held_kib(h) % SHARE_ONE * h->fresh_share / SHARE_ONE;
+}
+
 /* One of size_kib is back that `queue` gave up age_kib ago. */
 static void learn(struct tp_heat *h, int queue, uint32_t size_kib, uint64_t age_kib)
 {
 	uint64_t held = held_kib(h) + 1, step = (uint64_t)size_kib * LEARN_TIMES * SHARE_ONE / held;
+	uint64_t fresh = h->queues[IN_FRESH].size_kib, allowed = fresh_allowed_kib(h),
+		 near = held / NEAR_PART;
 	uint32_t share = h->fresh_share;
 
 	if (age_kib > held / SOON_PART)
 		return;
 	if (step > SHARE_ONE / 8)
 		step = SHARE_ONE / 8;
-	if (queue == IN_FRESH)
-		h->fresh_share =
-			share + step > SHARE_ONE - SHARE_MIN ? SHARE_ONE - SHARE_MIN : share + (uint32_t)step;
-	else
+	if (queue == IN_HOT) {
 		h->fresh_share = share < SHARE_MIN + step ? SHARE_MIN : share - (uint32_t)step;
+		return;
+	}
+	/* Where it is not the share that limits fresh, a larger one would not have helped. */
+	if (fresh > allowed + near || fresh + near < allowed)
+		return;
+	h->fresh_share =
+		share + step > SHARE_ONE - SHARE_MIN ? SHARE_ONE - SHARE_MIN : share + (uint32_t)step;
 }
 
 /* --- Walks --- */
@@ -254,14 +271,35 @@ static void walk_end(struct walk *w)
 		w->last->lives++;
 }
 
-/* The walk that a use at this depth continues, or a new one. */
-static struct walk *walk_at(struct tp_heat *h, uint32_t depth)
+/*
+ * How well the use of e fits as the next of w: 0 not at all. Best is what the walk before went on with. After its first
+ * miss a walk has only misses, so what is new fits best where something new came before, and what is old where not.
+ */
+static int walk_fits(const struct walk *w, uint32_t depth, const struct tp_heat_entry *e, bool is_new)
+{
+	if (!w->when || w->depth + 1 != depth)
+		return 0;
+	if (w->below == e)
+		return 4;
+	if (!is_new)
+		return w->added ? 1 : 2;
+	return w->added ? 3 : w->below ? 1 : 2;
+}
+
+/* The walk that the use of e at this depth continues, or a new one. */
+static struct walk *walk_at(struct tp_heat *h, uint32_t depth, const struct tp_heat_entry *e, bool is_new)
 {
 	struct walk *found = NULL, *oldest = h->walks;
+	int best = 0, n = 0;
 
 	for (struct walk *w = h->walks; w < h->walks + N_WALKS; w++) {
-		if (w->when && w->depth + 1 == depth && (!found || w->when > found->when))
+		int fits = h->uses - w->when > WALK_PAUSE_MAX ? 0 : walk_fits(w, depth, e, is_new);
+
+		n += fits != 0;
+		if (fits > best || (found && fits == best && w->when > found->when)) {
+			best = fits;
 			found = w;
+		}
 		if (w->when < oldest->when)
 			oldest = w;
 	}
@@ -273,6 +311,7 @@ static struct walk *walk_at(struct tp_heat *h, uint32_t depth)
 	found->when = ++h->uses;
 	found->depth = depth;
 	found->length++;
+	found->sure = n <= 1;
 	return found;
 }
 
@@ -314,7 +353,7 @@ static struct tp_heat_entry *next_in_chain(struct tp_heat *h, const struct tp_he
 /* The walk goes on to e from w->last. Whether it leaves there a chain that no walk has left before. */
 static bool walk_leaves(const struct walk *w, const struct tp_heat_entry *e)
 {
-	return w->last && w->below && w->below != e && !w->last->branched;
+	return w->sure && w->last && w->below && w->below != e && !w->last->branched;
 }
 
 /* `first` and what hangs below it have been left: they are as good as new ones. */
@@ -338,7 +377,7 @@ static void abandon(struct tp_heat *h, struct tp_heat_entry *first)
 void tp_heat_add(
 	struct tp_heat *h, struct tp_heat_entry *e, uint64_t key, uint64_t size_bytes, uint16_t depth)
 {
-	struct walk *w = walk_at(h, depth);
+	struct walk *w = walk_at(h, depth, e, true);
 	bool goes_on = w->length > 1;
 	uint64_t age_kib = 0;
 	int from, to;
@@ -369,7 +408,7 @@ void tp_heat_touch(struct tp_heat *h, struct tp_heat_entry *e)
 
 	if (e->queue == IN_NONE)
 		return;
-	w = walk_at(h, e->depth);
+	w = walk_at(h, e->depth, e, false);
 	if (walk_leaves(w, e)) {
 		w->last->branched = 1;
 		abandon(h, w->below);
@@ -472,10 +511,8 @@ struct tp_heat_entry *tp_heat_victim(
 	struct tp_heat *h, bool (*may_go)(struct tp_heat_entry *e, void *user), void *user)
 {
 	struct search s = {.may_go = may_go, .user = user};
-	uint64_t allowed_kib = held_kib(h) / SHARE_ONE * h->fresh_share +
-			       held_kib(h) % SHARE_ONE * h->fresh_share / SHARE_ONE;
-	int first =
-		h->queues[IN_FRESH].size_kib > allowed_kib || !h->queues[IN_HOT].count ? IN_FRESH : IN_HOT;
+	int first = h->queues[IN_FRESH].size_kib > fresh_allowed_kib(h) || !h->queues[IN_HOT].count ? IN_FRESH
+												    : IN_HOT;
 	int second = first == IN_FRESH ? IN_HOT : IN_FRESH;
 	struct tp_heat_entry *e;
 

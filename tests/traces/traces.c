@@ -151,7 +151,7 @@ static void cell_print(const struct cell *c)
 /* Returns how many cells do not hold. */
 static int generator_run(const struct generator *g, const struct options *o)
 {
-	static const double percents[] = {1, 10, 30}, loop_percents[] = {1, 10, 30, 91};
+	static const double percents[] = {1, 10, 30}, loop_percents[] = {50, 67, 80, 91, 97};
 	bool is_loop = !strcmp(g->name, "loop");
 	struct trace t;
 	/* Each trace has its own numbers: they do not change when another one is added. */
@@ -166,7 +166,7 @@ static int generator_run(const struct generator *g, const struct options *o)
 	t.lanes = g->lanes;
 	g->generate(&t, &r, o->events);
 	footprint_kib = trace_footprint_kib(&t);
-	for (int i = 0; i < (is_loop ? 4 : 3); i++) {
+	for (int i = 0; i < (is_loop ? 5 : 3); i++) {
 		struct cell c = {.name = g->name,
 			.percent = is_loop ? loop_percents[i] : percents[i],
 			.chains = g->chains};
