@@ -814,7 +814,7 @@ static int replay_once(
 static int replay(struct tp_ledger *l, const char *state, struct tp_err *err, struct tp_ledger_info *info)
 {
 	struct tp_err why = {""};
-	uint64_t last, generation = l->reserved;
+	uint64_t last = 0, generation = l->reserved;
 	int r;
 
 	while ((r = replay_once(l, &why, info, &last)) == -ENOBUFS) {
