@@ -28,7 +28,8 @@ struct tp_fs_options {
 };
 
 /* options and its strings must live until tp_fs_free(). store stays the caller's. */
-int tp_fs_mount(const struct tp_fs_options *options, struct tp_store *store, struct tp_err *err, struct tp_fs **ret);
+int tp_fs_mount(
+	const struct tp_fs_options *options, struct tp_store *store, struct tp_err *err, struct tp_fs **ret);
 /* 0 when it was unmounted or stopped; -errno when /dev/fuse failed. Before it returns every parked request is answered. */
 int tp_fs_serve(struct tp_fs *fs);
 void tp_fs_stop(struct tp_fs *fs);

@@ -26,6 +26,8 @@
  *
  * For what walks do not catch, the victim is not simply the oldest, but the deepest of some of the oldest.
  *
+ * What is read for the first time right after it was written is not in demand yet: whoever wrote it looks at it.
+ *
  * What may not go just now is moved to the young end, so that the next call does not meet it first again.
  *
  * All is in units of KiB and relative to what is held, not to the size of the tier: samples and open drafts, which are not
@@ -401,12 +403,21 @@ void tp_heat_add(
 	w->added = true;
 }
 
+/* Whether its addition is among the last few uses, and no part of a longer walk. */
+static bool just_added(const struct tp_heat *h, const struct tp_heat_entry *e)
+{
+	for (const struct walk *w = h->walks; w < h->walks + N_WALKS; w++)
+		if (w->last == e && w->added && w->length == 1)
+			return true;
+	return false;
+}
+
 void tp_heat_touch(struct tp_heat *h, struct tp_heat_entry *e)
 {
 	struct walk *w;
 	struct tp_heat_entry *below;
 
-	if (e->queue == IN_NONE)
+	if (e->queue == IN_NONE || just_added(h, e))
 		return;
 	w = walk_at(h, e->depth, e, false);
 	if (walk_leaves(w, e)) {
@@ -451,15 +462,17 @@ void tp_heat_remove(struct tp_heat *h, struct tp_heat_entry *e, bool evicted)
 struct search {
 	bool (*may_go)(struct tp_heat_entry *e, void *user);
 	void *user;
-	uint64_t refused[N_QUEUES]; /* how many of each queue's youngest have been asked in this call */
+	/* The refused are at the front of each queue: how many, and the last of them, or the head. */
+	uint64_t refused[N_QUEUES];
+	struct tp_list *last_refused[N_QUEUES];
 };
 
-/* To the very front, in no walk. */
-static void spare(struct tp_heat *h, struct tp_heat_entry *e)
+/* To the young end, behind `at`, in no walk. */
+static void spare(struct tp_heat *h, struct tp_heat_entry *e, struct tp_list *at)
 {
 	walks_forget(h, e, false);
 	tp_list_remove(&e->link);
-	tp_list_push_front(&h->queues[e->queue].list, &e->link);
+	tp_list_insert_after(at, &e->link);
 }
 
 /* The deepest of the oldest, the older of two that are equal; refused ones, which are the youngest, are left out. */
@@ -494,14 +507,15 @@ static struct tp_heat_entry *search_queue(
 		while (q->count > s->refused[queue] && entry_of(q->list.prev)->lives) {
 			e = entry_of(q->list.prev);
 			e->lives--;
-			spare(h, e);
+			spare(h, e, s->last_refused[queue]);
 		}
 		e = coldest(q, s->refused[queue]);
 		if (!e)
 			return NULL;
 		if (!s->may_go || s->may_go(e, s->user))
 			return e;
-		spare(h, e);
+		spare(h, e, s->last_refused[queue]);
+		s->last_refused[queue] = &e->link;
 		s->refused[queue]++;
 	}
 	return NULL;
@@ -510,7 +524,11 @@ static struct tp_heat_entry *search_queue(
 struct tp_heat_entry *tp_heat_victim(
 	struct tp_heat *h, bool (*may_go)(struct tp_heat_entry *e, void *user), void *user)
 {
-	struct search s = {.may_go = may_go, .user = user};
+	struct search s = {
+		.may_go = may_go,
+		.user = user,
+		.last_refused = {[IN_FRESH] = &h->queues[IN_FRESH].list, [IN_HOT] = &h->queues[IN_HOT].list},
+	};
 	int first = h->queues[IN_FRESH].size_kib > fresh_allowed_kib(h) || !h->queues[IN_HOT].count ? IN_FRESH
 												    : IN_HOT;
 	int second = first == IN_FRESH ? IN_HOT : IN_FRESH;

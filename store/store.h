@@ -15,11 +15,11 @@
 #include "store/stats.h"
 
 struct tp_store_options {
-	const char *state;		 /* STATE; NULL: nothing is kept (tests) */
+	const char *state; /* STATE; NULL: nothing is kept (tests) */
 	struct tp_pool_options pool;
-	unsigned high_pct, low_pct;	 /* eviction watermarks, 0 < low < high <= 100 */
-	uint64_t journal_interval_ns;	 /* how long a change may wait for stable storage */
-	const struct tp_clock *clock;	 /* NULL: the system's */
+	unsigned high_pct, low_pct;   /* eviction watermarks, 0 < low < high <= 100 */
+	uint64_t journal_interval_ns; /* how long a change may wait for stable storage */
+	const struct tp_clock *clock; /* NULL: the system's */
 	bool read_only;
 };
 
@@ -41,6 +41,7 @@ struct tp_store {
 	struct tp_tree *tree;
 	struct tp_evictor *evictor;
 	struct tp_store_options options;
+	struct tp_store_info found; /* when it was opened */
 };
 
 /* -EBUSY: STATE is in use by a living process. Other errors as of the parts, always with text. */

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/process.h"
+#include "store/process.h"
 
 /* A child that does what it is told by how, and its process. */
 enum how { WAITS, EXITS_0, EXITS_3, KILLED, TERMINATED };

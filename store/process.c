@@ -5,7 +5,7 @@
  *
  * The exit code there is that of the whole process once it is ending as one (exit_group(2), a deadly signal), else the thread's own.
  */
-#include "fs/process.h"
+#include "store/process.h"
 
 #include <dirent.h>
 #include <errno.h>

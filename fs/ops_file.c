@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Open files.
+ *
+ * A WRITE that finds no room is parked with a copy of its bytes, holding no thread; the evictor calls it when there is room or there will be none. Two parties may end it: the
+ * evictor (ready) and an interrupt of the caller (cancel). Whoever takes the wait out of the session's table answers; when the other one has been called already, the last of the two frees.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fs/ops.h"
+#include "fs/ops_lock.h"
+#include "fs/worker.h"
+#include "store/cleanup.h"
+#include "store/evict.h"
+#include "store/file.h"
+
+/* What waiting writes may hold in the heap, all together. */
+#define PARKED_BYTES_MAX (UINT64_C(256) << 20)
+
+static _Atomic uint64_t parked_bytes;
+
+static void fill_open(const struct tp_handle *h, struct fuse_open_out *out, bool flushes)
+{
+	*out = (struct fuse_open_out){.fh = h->number};
+	if (h->opened.direct)
+		out->open_flags |= FOPEN_DIRECT_IO;
+	else if (h->opened.keep_cache)
+		out->open_flags |= FOPEN_KEEP_CACHE;
+	/* The close of a reader tells nothing, unless locks hang on it. */
+	if (!flushes)
+		out->open_flags |= FOPEN_NOFLUSH;
+}
+
+static void open_control(struct tp_fs *fs, struct tp_request *r, int flags)
+{
+	struct fuse_open_out out = {.open_flags = FOPEN_DIRECT_IO};
+	struct tp_control_file *file;
+	struct tp_handle *h;
+	int error = tp_control_open(fs, r->caller.node, flags, &file);
+
+	if (error == 0) {
+		error = tp_handle_new(
+			&fs->handles, TP_HANDLE_CONTROL, r->caller.node, (pid_t)r->caller.pid, &h);
+		if (error)
+			tp_control_close(fs, file);
+	}
+	if (error) {
+		tp_ops_reply(fs, r, error);
+		return;
+	}
+	h->control = file;
+	out.fh = h->number;
+	if (tp_control_is_stream(file))
+		out.open_flags |= FOPEN_STREAM;
+	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
+}
+
+void tp_op_open(struct tp_fs *fs, struct tp_request *r)
+{
+	const struct fuse_open_in *in = r->arg;
+	struct tp_who who = tp_ops_who(r);
+	struct fuse_open_out out;
+	struct tp_handle *h;
+	int error;
+
+	if (tp_control_is_node(r->caller.node)) {
+		open_control(fs, r, (int)in->flags);
+		return;
+	}
+	error = tp_handle_new(&fs->handles, TP_HANDLE_FILE, r->caller.node, (pid_t)r->caller.pid, &h);
+	if (error == 0) {
+		error = tp_tree_open(fs->tree, &who, r->caller.node, (int)in->flags, &h->opened);
+		if (error)
+			tp_handle_free(&fs->handles, h);
+	}
+	if (error) {
+		tp_ops_reply(fs, r, error);
+		return;
+	}
+	fill_open(h, &out, h->opened.write || tp_ops_has_locks(fs, h));
+	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
+}
+
+static void reply_created(
+	struct tp_fs *fs, struct tp_request *r, int error, const struct tp_entry *e, struct tp_handle *h)
+{
+	struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} out;
+
+	if (error) {
+		tp_ops_reply(fs, r, error);
+		return;
+	}
+	tp_ops_fill_entry(e, &out.entry);
+	fill_open(h, &out.open, true);
+	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
+}
+
+static void create(struct tp_fs *fs, struct tp_request *r, bool named)
+{
+	const struct fuse_create_in *in = r->arg;
+	const char *name = (const char *)(in + 1);
+	struct tp_who who = tp_ops_who(r);
+	struct tp_handle *h = NULL;
+	struct tp_entry e;
+	int error;
+
+	if (named && tp_control_lookup(fs, r->caller.node, name, &e)) {
+		tp_ops_reply(fs, r, in->flags & O_EXCL ? -EEXIST : -EPERM);
+		return;
+	}
+	error = tp_handle_new(&fs->handles, TP_HANDLE_FILE, 0, (pid_t)r->caller.pid, &h);
+	if (error == 0) {
+		if (named)
+			error = tp_tree_create(fs->tree, &who, r->caller.node, name, in->mode, (int)in->flags,
+				&e, &h->opened);
+		else
+			error = tp_tree_tmpfile(
+				fs->tree, &who, r->caller.node, in->mode, (int)in->flags, &e, &h->opened);
+		if (error)
+			tp_handle_free(&fs->handles, h);
+		else
+			h->node = e.node;
+	}
+	reply_created(fs, r, error, &e, h);
+}
+
+void tp_op_create(struct tp_fs *fs, struct tp_request *r)
+{
+	create(fs, r, true);
+}
+
+void tp_op_tmpfile(struct tp_fs *fs, struct tp_request *r)
+{
+	create(fs, r, false);
+}
+
+static void read_control(
+	struct tp_fs *fs, struct tp_request *r, struct tp_handle *h, uint64_t offset, uint32_t size)
+{
+	tp_autofree char *buf = malloc(size ? size : 1);
+	ssize_t n = buf ? tp_control_read(fs, h->control, offset, buf, size) : -ENOMEM;
+
+	if (n < 0)
+		tp_ops_reply(fs, r, (int)n);
+	else
+		tp_reply_data(fs->session, &r->caller, buf, (size_t)n);
+}
+
+void tp_op_read(struct tp_fs *fs, struct tp_request *r)
+{
+	const struct fuse_read_in *in = r->arg;
+	struct tp_handle *h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_FILE);
+	uint32_t size = in->size < TP_PIECE_BYTES ? in->size : TP_PIECE_BYTES;
+	struct tp_read read;
+
+	if (h) {
+		tp_file_read(fs->tree, h->opened.gen, in->offset, size, &read);
+		tp_reply_iov(fs->session, &r->caller, read.iov, read.count + 1);
+		tp_file_read_done(fs->tree, &read);
+		tp_stats_time(&fs->store->stats.histogram[TP_HIST_COLD_READ],
+			tp_mono_ns(fs->store->clock) - r->caller.started_ns);
+		return;
+	}
+	h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_CONTROL);
+	if (h)
+		read_control(fs, r, h, in->offset, size);
+	else
+		tp_ops_reply(fs, r, -EBADF);
+}
+
+/* A write that waits for room. */
+struct parked_write {
+	struct tp_wait wait;
+	struct tp_room_waiter room;
+	struct tp_fs *fs;
+	struct tp_gen *gen;
+	struct tp_who who;
+	uint64_t offset;
+	uint32_t len;
+	bool kill_suid;
+	_Atomic int parties; /* that have yet to let go */
+	char data[];
+};
+
+static void free_parked(struct parked_write *p)
+{
+	atomic_fetch_sub(&parked_bytes, p->len);
+	free(p);
+}
+
+static void leave(struct parked_write *p)
+{
+	if (atomic_fetch_sub(&p->parties, 1) == 1)
+		free_parked(p);
+}
+
+static void cancel_write(struct tp_wait *w)
+{
+	struct parked_write *p = tp_container(w, struct parked_write, wait);
+
+	tp_file_interrupted(p->fs->tree, p->gen, p->offset, p->len, -EINTR);
+	tp_reply_error(p->fs->session, &w->caller, -EINTR);
+	if (tp_evictor_unwait(p->fs->store->evictor, &p->room))
+		free_parked(p);
+	else
+		leave(p);
+}
+
+static void wait_for_room(struct parked_write *p, int error);
+
+static void write_again(struct tp_room_waiter *room, bool last)
+{
+	struct parked_write *p = tp_container(room, struct parked_write, room);
+	struct iovec iov = {p->data, p->len};
+	struct tp_write w = {.offset = p->offset,
+		.iov = &iov,
+		.iov_count = 1,
+		.len = p->len,
+		.kill_suid = p->kill_suid,
+		.last_try = last};
+	struct fuse_write_out out = {.size = p->len};
+	int error;
+
+	if (!tp_wait_take(p->fs->session, &p->wait)) {
+		leave(p);
+		return;
+	}
+	error = tp_file_write(p->fs->tree, &p->who, p->gen, &w);
+	if ((error == -ENOSPC || error == -EDQUOT) && !last) {
+		wait_for_room(p, error); /* somebody else took it */
+		return;
+	}
+	if (error)
+		tp_reply_error(p->fs->session, &p->wait.caller, error);
+	else
+		tp_reply_data(p->fs->session, &p->wait.caller, &out, sizeof(out));
+	free_parked(p);
+}
+
+static void wait_for_room(struct parked_write *p, int error)
+{
+	char path[PATH_MAX];
+
+	atomic_store(&p->parties, 2);
+	p->room.bytes = p->len + 2 * TP_PAGE_BYTES;
+	p->room.quota_node = error == -EDQUOT ? tp_file_quota_node(p->fs->tree, p->gen, p->len) : 0;
+	p->room.ready = write_again;
+	p->wait.cancel = cancel_write;
+	(void)tp_tree_path(p->fs->tree, p->wait.caller.node, path, sizeof(path));
+	(void)snprintf(p->wait.what, sizeof(p->wait.what), "write %.120s: no %s", path,
+		error == -EDQUOT ? "quota" : "room");
+	tp_list_init(&p->room.link);
+	if (tp_wait_add(p->fs->session, &p->wait) < 0) {
+		tp_file_interrupted(p->fs->tree, p->gen, p->offset, p->len, -EINTR);
+		tp_reply_error(p->fs->session, &p->wait.caller, -EINTR);
+		free_parked(p);
+		return;
+	}
+	tp_evictor_wait(p->fs->store->evictor, &p->room);
+}
+
+static void park_write(struct tp_fs *fs, struct tp_request *r, struct tp_handle *h,
+	const struct fuse_write_in *in, int error)
+{
+	struct parked_write *p = NULL;
+	size_t at = 0;
+
+	if (atomic_fetch_add(&parked_bytes, r->payload_len) + r->payload_len <= PARKED_BYTES_MAX)
+		p = malloc(sizeof(*p) + r->payload_len);
+	if (!p) {
+		atomic_fetch_sub(&parked_bytes, r->payload_len);
+		tp_file_interrupted(fs->tree, h->opened.gen, in->offset, r->payload_len, error);
+		tp_ops_reply(fs, r, error);
+		return;
+	}
+	*p = (struct parked_write){
+		.fs = fs,
+		.gen = h->opened.gen,
+		.who = tp_ops_who(r),
+		.offset = in->offset,
+		.len = (uint32_t)r->payload_len,
+		.kill_suid = in->write_flags & FUSE_WRITE_KILL_SUIDGID,
+	};
+	p->wait.caller = r->caller;
+	for (unsigned i = 0; i < r->payload_count; i++) {
+		memcpy(p->data + at, r->payload[i].iov_base, r->payload[i].iov_len);
+		at += r->payload[i].iov_len;
+	}
+	wait_for_room(p, error);
+}
+
+static void take_pages(void *user, unsigned pages, struct tp_run *ret_runs, unsigned *ret_count)
+{
+	tp_request_take_pages(user, pages, ret_runs, ret_count);
+}
+
+static void write_control(struct tp_fs *fs, struct tp_request *r, struct tp_handle *h)
+{
+	tp_autofree char *text = malloc(r->payload_len + 1);
+	struct fuse_write_out out = {.size = (uint32_t)r->payload_len};
+	size_t at = 0;
+	int error = -ENOMEM;
+
+	if (text) {
+		for (unsigned i = 0; i < r->payload_count; i++) {
+			memcpy(text + at, r->payload[i].iov_base, r->payload[i].iov_len);
+			at += r->payload[i].iov_len;
+		}
+		error = tp_control_write(fs, h->control, text, r->payload_len);
+	}
+	if (error)
+		tp_ops_reply(fs, r, error);
+	else
+		tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
+}
+
+void tp_op_write(struct tp_fs *fs, struct tp_request *r)
+{
+	const struct fuse_write_in *in = r->arg;
+	struct tp_handle *h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_FILE);
+	struct fuse_write_out out = {.size = (uint32_t)r->payload_len};
+	struct tp_who who = tp_ops_who(r);
+	struct tp_write w = {
+		.offset = in->offset,
+		.iov = r->payload,
+		.iov_count = r->payload_count,
+		.len = r->payload_len,
+		.take = take_pages,
+		.user = r,
+		.from_cache = in->write_flags & FUSE_WRITE_CACHE,
+		.kill_suid = in->write_flags & FUSE_WRITE_KILL_SUIDGID,
+	};
+	int error;
+
+	if (!h) {
+		h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_CONTROL);
+		if (h)
+			write_control(fs, r, h);
+		else
+			tp_ops_reply(fs, r, -EBADF);
+		return;
+	}
+	for (unsigned i = 0; i < r->runs_count; i++)
+		w.take_pages_max += r->runs[i].pages;
+	error = h->opened.write ? tp_file_write(fs->tree, &who, h->opened.gen, &w) : -EBADF;
+	if (error == -ENOSPC || error == -EDQUOT)
+		park_write(fs, r, h, in, error);
+	else if (error)
+		tp_ops_reply(fs, r, error);
+	else
+		tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
+}
+
+void tp_op_flush(struct tp_fs *fs, struct tp_request *r)
+{
+	const struct fuse_flush_in *in = r->arg;
+	struct tp_handle *h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_FILE);
+	struct tp_who who = tp_ops_who(r);
+	int error = 0;
+
+	if (h) {
+		tp_ops_drop_locks(fs, h, in->lock_owner, false);
+		error = tp_file_flush(fs->tree, &who, h->opened.gen, h->opened.write);
+	}
+	tp_ops_reply(fs, r, error);
+}
+
+void tp_op_release(struct tp_fs *fs, struct tp_request *r)
+{
+	const struct fuse_release_in *in = r->arg;
+	struct tp_handle *h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_FILE);
+	uint64_t began_ns = tp_mono_ns(fs->store->clock);
+
+	if (h) {
+		if (in->release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
+			tp_ops_drop_locks(fs, h, in->lock_owner, true);
+		tp_ops_handle_closed(fs, h);
+		tp_file_release(fs->tree, &h->opened);
+		if (h->opened.write)
+			tp_stats_time(&fs->store->stats.histogram[TP_HIST_COMMIT],
+				tp_mono_ns(fs->store->clock) - began_ns);
+	} else {
+		h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_CONTROL);
+		if (h)
+			tp_control_close(fs, h->control);
+	}
+	if (h)
+		tp_handle_free(&fs->handles, h);
+	tp_ops_reply(fs, r, 0);
+}
+
+void tp_op_fsync(struct tp_fs *fs, struct tp_request *r)
+{
+	const struct fuse_fsync_in *in = r->arg;
+	struct tp_handle *h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_FILE);
+
+	if (h)
+		tp_file_sync(fs->tree, h->opened.gen);
+	tp_ops_reply(fs, r, 0);
+}
+
+struct dir_sync {
+	struct tp_job job;
+	struct tp_fs *fs;
+	struct tp_caller caller;
+};
+
+static void sync_dir(struct tp_job *j)
+{
+	struct dir_sync *s = tp_container(j, struct dir_sync, job);
+
+	tp_reply_error(s->fs->session, &s->caller, tp_tree_sync(s->fs->tree));
+	free(s);
+}
+
+void tp_op_fsyncdir(struct tp_fs *fs, struct tp_request *r)
+{
+	struct dir_sync *s = malloc(sizeof(*s));
+
+	if (!s) {
+		tp_ops_reply(fs, r, -ENOMEM);
+		return;
+	}
+	*s = (struct dir_sync){.job.do_it = sync_dir, .fs = fs, .caller = r->caller};
+	tp_worker_add(fs->worker, &s->job);
+}
+
+void tp_op_lseek(struct tp_fs *fs, struct tp_request *r)
+{
+	const struct fuse_lseek_in *in = r->arg;
+	struct tp_handle *h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_FILE);
+	struct fuse_lseek_out out;
+	int64_t at = h ? tp_file_seek(fs->tree, h->opened.gen, in->offset, (int)in->whence) : -EINVAL;
+
+	if (at < 0) {
+		tp_ops_reply(fs, r, (int)at);
+		return;
+	}
+	out.offset = (uint64_t)at;
+	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
+}
+
+/* An fallocate that waits for room, like a write. */
+struct parked_allocate {
+	struct tp_wait wait;
+	struct tp_room_waiter room;
+	struct tp_fs *fs;
+	struct tp_gen *gen;
+	struct tp_who who;
+	struct fuse_fallocate_in in;
+	_Atomic int parties;
+};
+
+static void leave_allocate(struct parked_allocate *p)
+{
+	if (atomic_fetch_sub(&p->parties, 1) == 1)
+		free(p);
+}
+
+static void cancel_allocate(struct tp_wait *w)
+{
+	struct parked_allocate *p = tp_container(w, struct parked_allocate, wait);
+
+	tp_reply_error(p->fs->session, &w->caller, -EINTR);
+	if (tp_evictor_unwait(p->fs->store->evictor, &p->room))
+		free(p);
+	else
+		leave_allocate(p);
+}
+
+static void allocate_again(struct tp_room_waiter *room, bool last)
+{
+	struct parked_allocate *p = tp_container(room, struct parked_allocate, room);
+	int error;
+
+	if (!tp_wait_take(p->fs->session, &p->wait)) {
+		leave_allocate(p);
+		return;
+	}
+	error = tp_file_allocate(p->fs->tree, &p->who, p->gen, (int)p->in.mode, p->in.offset, p->in.length);
+	if (error == -ENOSPC || error == -EDQUOT)
+		tp_stats_add(&p->fs->store->stats, TP_STAT_NOSPACE, 1);
+	(void)last;
+	tp_reply_error(p->fs->session, &p->wait.caller, error);
+	free(p);
+}
+
+static void park_allocate(struct tp_fs *fs, struct tp_request *r, struct tp_handle *h,
+	const struct fuse_fallocate_in *in, int error)
+{
+	struct parked_allocate *p = calloc(1, sizeof(*p));
+
+	if (!p) {
+		tp_ops_reply(fs, r, error);
+		return;
+	}
+	p->fs = fs;
+	p->gen = h->opened.gen;
+	p->who = tp_ops_who(r);
+	p->in = *in;
+	p->wait.caller = r->caller;
+	p->wait.cancel = cancel_allocate;
+	(void)snprintf(p->wait.what, sizeof(p->wait.what), "fallocate of %llu bytes: no room",
+		(unsigned long long)in->length);
+	atomic_store(&p->parties, 2);
+	tp_list_init(&p->room.link);
+	p->room.bytes = in->length + 2 * TP_PAGE_BYTES;
+	p->room.quota_node = error == -EDQUOT ? tp_file_quota_node(fs->tree, p->gen, in->length) : 0;
+	p->room.ready = allocate_again;
+	if (tp_wait_add(fs->session, &p->wait) < 0) {
+		tp_ops_reply(fs, r, -EINTR);
+		free(p);
+		return;
+	}
+	tp_evictor_wait(fs->store->evictor, &p->room);
+}
+
+void tp_op_fallocate(struct tp_fs *fs, struct tp_request *r)
+{
+	const struct fuse_fallocate_in *in = r->arg;
+	struct tp_handle *h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_FILE);
+	struct tp_who who = tp_ops_who(r);
+	int error = -EBADF;
+
+	if (h && h->opened.write)
+		error = tp_file_allocate(
+			fs->tree, &who, h->opened.gen, (int)in->mode, in->offset, in->length);
+	if (error == -ENOSPC || error == -EDQUOT)
+		park_allocate(fs, r, h, in, error);
+	else
+		tp_ops_reply(fs, r, error);
+}

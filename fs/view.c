@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/view.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/ops.h"
+#include "store/cleanup.h"
+#include "store/evict.h"
+#include "store/file.h"
+
+static const char *const op_names[TP_STATS_OPS_MAX] = {
+	[FUSE_LOOKUP] = "LOOKUP",
+	[FUSE_FORGET] = "FORGET",
+	[FUSE_GETATTR] = "GETATTR",
+	[FUSE_SETATTR] = "SETATTR",
+	[FUSE_READLINK] = "READLINK",
+	[FUSE_SYMLINK] = "SYMLINK",
+	[FUSE_MKNOD] = "MKNOD",
+	[FUSE_MKDIR] = "MKDIR",
+	[FUSE_UNLINK] = "UNLINK",
+	[FUSE_RMDIR] = "RMDIR",
+	[FUSE_RENAME] = "RENAME",
+	[FUSE_LINK] = "LINK",
+	[FUSE_OPEN] = "OPEN",
+	[FUSE_READ] = "READ",
+	[FUSE_WRITE] = "WRITE",
+	[FUSE_STATFS] = "STATFS",
+	[FUSE_RELEASE] = "RELEASE",
+	[FUSE_FSYNC] = "FSYNC",
+	[FUSE_SETXATTR] = "SETXATTR",
+	[FUSE_GETXATTR] = "GETXATTR",
+	[FUSE_LISTXATTR] = "LISTXATTR",
+	[FUSE_REMOVEXATTR] = "REMOVEXATTR",
+	[FUSE_FLUSH] = "FLUSH",
+	[FUSE_INIT] = "INIT",
+	[FUSE_OPENDIR] = "OPENDIR",
+	[FUSE_READDIR] = "READDIR",
+	[FUSE_RELEASEDIR] = "RELEASEDIR",
+	[FUSE_FSYNCDIR] = "FSYNCDIR",
+	[FUSE_GETLK] = "GETLK",
+	[FUSE_SETLK] = "SETLK",
+	[FUSE_SETLKW] = "SETLKW",
+	[FUSE_ACCESS] = "ACCESS",
+	[FUSE_CREATE] = "CREATE",
+	[FUSE_INTERRUPT] = "INTERRUPT",
+	[FUSE_BMAP] = "BMAP",
+	[FUSE_DESTROY] = "DESTROY",
+	[FUSE_IOCTL] = "IOCTL",
+	[FUSE_POLL] = "POLL",
+	[FUSE_BATCH_FORGET] = "BATCH_FORGET",
+	[FUSE_FALLOCATE] = "FALLOCATE",
+	[FUSE_READDIRPLUS] = "READDIRPLUS",
+	[FUSE_RENAME2] = "RENAME2",
+	[FUSE_LSEEK] = "LSEEK",
+	[FUSE_COPY_FILE_RANGE] = "COPY_FILE_RANGE",
+	[FUSE_SYNCFS] = "SYNCFS",
+	[FUSE_TMPFILE] = "TMPFILE",
+};
+
+void tp_view_config(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	if (fs->options.config_text)
+		(void)fputs(fs->options.config_text, out);
+}
+
+static void print_path(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	char path[PATH_MAX], quoted[4 * PATH_MAX];
+
+	(void)tp_tree_path_locked(fs->tree, node, path, sizeof(path));
+	(void)fputs(tp_events_quote(path, strlen(path), quoted, sizeof(quoted)), out);
+}
+
+void tp_view_drafts(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	uint64_t now_ns = tp_mono_ns(fs->store->clock);
+	char name[64];
+	TP_RDLOCK(&fs->tree->lock);
+
+	tp_list_each (l, &fs->tree->writing) {
+		const struct tp_draft *d = tp_container(l, struct tp_draft, writing);
+
+		print_path(fs, d->gen->node.id, out);
+		(void)fprintf(out, " %s %" PRIu64 " bytes, %" PRIu64 " s, open %u", tp_gen_state_name(d->gen),
+			d->gen->size, (now_ns - d->started_ns) / TP_NS_PER_S, d->gen->opens);
+		for (uint32_t i = 0; i < d->writers_count; i++)
+			(void)fprintf(out, "%s%d (%s)", i ? ", " : ", written by ",
+				d->writers[i].process.tgid,
+				tp_process_name(d->writers[i].process.tgid, name, sizeof(name)));
+		if (d->unlinked)
+			(void)fputs(", unlinked", out);
+		(void)fputc('\n', out);
+	}
+}
+
+/* One line per trouble; the number of lines. */
+static unsigned print_troubles(struct tp_fs *fs, FILE *out)
+{
+	uint64_t dropped = tp_events_dropped(fs->store->events),
+		 unknown = atomic_load(&fs->tree->unknown_ends);
+	uint64_t lost = tp_notify_lost(fs->session);
+	int trouble = fs->store->ledger ? tp_ledger_trouble(fs->store->ledger) : 0;
+	unsigned lines = 1;
+
+	/* This is so for as long as memory is the only tier. */
+	(void)fputs(
+		"volatile: objects and samples are in memory only and are lost when the daemon ends\n", out);
+	if (trouble < 0)
+		lines += fprintf(out, "ledger: directories cannot be changed until the next mount: %s\n",
+				 strerror(-trouble)) > 0;
+	if (unknown)
+		lines += fprintf(out,
+				 "writers: %" PRIu64
+				 " drafts were published though how their writers ended could not be seen\n",
+				 unknown) > 0;
+	if (dropped)
+		lines += fprintf(out, "events: %" PRIu64 " lines could not be kept\n", dropped) > 0;
+	if (lost)
+		lines += fprintf(out, "notices: %" PRIu64 " invalidations could not be sent to the kernel\n",
+				 lost) > 0;
+	return lines;
+}
+
+void tp_view_health(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	if (print_troubles(fs, out) == 0)
+		(void)fputs("ok\n", out);
+}
+
+void tp_view_reconcile(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	const struct tp_store_info *found = &fs->store->found;
+
+	(void)fprintf(out,
+		"%s\ndirectories %" PRIu64 "\nlinks and special files %" PRIu64
+		"\njournal records replayed %" PRIu64 "\njournal bytes dropped %" PRIu64 "\n",
+		found->ledger.created ? "new store" : "opened store", found->directories, found->others,
+		found->ledger.replayed, found->ledger.dropped_bytes);
+}
+
+static void gauge(FILE *out, const char *name, const char *help, uint64_t value)
+{
+	(void)fprintf(out, "# HELP tidepool_%s %s\n# TYPE tidepool_%s gauge\ntidepool_%s %" PRIu64 "\n", name,
+		help, name, name, value);
+}
+
+static void count_wait(const struct tp_wait *w, void *user)
+{
+	++*(uint64_t *)user;
+}
+
+static void print_label(const struct tp_name *n, FILE *out)
+{
+	/* Prometheus' own escapes. */
+	for (unsigned i = 0; i < n->len; i++) {
+		if (n->bytes[i] == '\n')
+			(void)fputs("\\n", out);
+		else if (n->bytes[i] == '"' || n->bytes[i] == '\\')
+			(void)fprintf(out, "\\%c", n->bytes[i]);
+		else
+			(void)fputc(n->bytes[i], out);
+	}
+}
+
+/* Hits and misses of each first directory of cache/. */
+static void print_uses(struct tp_fs *fs, FILE *out)
+{
+	struct tp_dir *cache = fs->tree->cache->dir;
+	TP_RDLOCK(&fs->tree->lock);
+
+	(void)fputs("# HELP tidepool_directory_uses_total opens that found their object, and look-ups that "
+		    "found nothing\n"
+		    "# TYPE tidepool_directory_uses_total counter\n",
+		out);
+	for (struct tp_name *n = tp_dir_next(cache, 0); n; n = tp_dir_next(cache, n->cookie)) {
+		if (!S_ISDIR(n->object->mode))
+			continue;
+		(void)fputs("tidepool_directory_uses_total{directory=\"", out);
+		print_label(n, out);
+		(void)fprintf(out, "\",result=\"hit\"} %" PRIu64 "\n", atomic_load(&n->object->dir->hits));
+		(void)fputs("tidepool_directory_uses_total{directory=\"", out);
+		print_label(n, out);
+		(void)fprintf(out, "\",result=\"miss\"} %" PRIu64 "\n", atomic_load(&n->object->dir->misses));
+	}
+}
+
+/* A stream's samples. */
+struct samples {
+	uint64_t ready, ready_bytes, temporary, drafts;
+	uint64_t oldest_ns;
+};
+
+static void count_samples(struct tp_fs *fs, const struct tp_object *stream, struct samples *s)
+{
+	for (struct tp_name *n = tp_dir_next(stream->dir, 0); n; n = tp_dir_next(stream->dir, n->cookie)) {
+		if (tp_tree_hidden(n->object)) {
+			s->drafts++;
+		} else if (tp_name_is_temporary(n->bytes, n->len, tp_tree_temp_of(fs->tree, stream))) {
+			s->temporary++;
+		} else {
+			s->ready++;
+			s->ready_bytes += n->object->gen->size;
+			if (s->oldest_ns == 0 || n->object->ctime_ns < s->oldest_ns)
+				s->oldest_ns = n->object->ctime_ns;
+		}
+	}
+}
+
+static void count_all_samples(struct tp_fs *fs, struct samples *ret)
+{
+	struct tp_dir *streams = fs->tree->samples->dir;
+	TP_RDLOCK(&fs->tree->lock);
+
+	*ret = (struct samples){0};
+	for (struct tp_name *n = tp_dir_next(streams, 0); n; n = tp_dir_next(streams, n->cookie))
+		count_samples(fs, n->object, ret);
+}
+
+static uint64_t age_s(struct tp_fs *fs, uint64_t wall_ns)
+{
+	uint64_t now_ns = tp_wall_ns(fs->store->clock);
+
+	return wall_ns && now_ns > wall_ns ? (now_ns - wall_ns) / TP_NS_PER_S : 0;
+}
+
+void tp_view_stats(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	struct tp_pool_usage u;
+	struct samples s;
+	uint64_t parked = 0;
+
+	tp_stats_render(&fs->store->stats, op_names, out);
+	print_uses(fs, out);
+	tp_pool_usage(fs->store->pool, &u);
+	count_all_samples(fs, &s);
+	tp_wait_each(fs->session, count_wait, &parked);
+	gauge(out, "pool_size_bytes", "size of the memory pool", u.size_bytes);
+	gauge(out, "pool_free_bytes", "free pages of the memory pool", u.free_bytes);
+	gauge(out, "pool_slot_bytes", "handed out in slots", u.slot_bytes);
+	gauge(out, "pool_prefaulted_bytes", "touched so far", u.prefaulted_bytes);
+	gauge(out, "pool_pending_bytes", "evicted, and free once the kernel has been told",
+		tp_evictor_pending_bytes(fs->store->evictor));
+	gauge(out, "superseded_bytes", "replaced, and kept for openers that may still come",
+		atomic_load(&fs->tree->old_bytes));
+	gauge(out, "objects", "regular files", fs->tree->objects);
+	gauge(out, "directories", "directories", fs->tree->directories);
+	gauge(out, "drafts", "generations that are being written", fs->tree->drafts);
+	gauge(out, "open_files", "handles", fs->handles.used);
+	gauge(out, "parked_requests", "requests that wait", parked);
+	gauge(out, "notices_waiting", "invalidations on their way to the kernel",
+		tp_notify_depth(fs->session));
+	gauge(out, "samples_ready", "samples that wait for a consumer", s.ready);
+	gauge(out, "samples_oldest_ready_seconds", "age of the oldest ready sample", age_s(fs, s.oldest_ns));
+	gauge(out, "uptime_seconds", "since the mount",
+		(tp_mono_ns(fs->store->clock) - fs->started_mono_ns) / TP_NS_PER_S);
+}
+
+static const char *size_text(uint64_t bytes, char *buf, size_t len)
+{
+	static const char units[] = "BKMGT";
+	double v = (double)bytes;
+	unsigned u = 0;
+
+	for (; v >= 1024 && u < 4; u++)
+		v /= 1024;
+	(void)snprintf(buf, len, u ? "%.1f%c" : "%.0f%c", v, units[u]);
+	return buf;
+}
+
+void tp_view_status(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	struct tp_stats *st = &fs->store->stats;
+	uint64_t hits = tp_stats_get(st, TP_STAT_HITS), misses = tp_stats_get(st, TP_STAT_MISSES);
+	const unsigned char *id = fs->store->found.ledger.uuid;
+	struct tp_pool_usage u;
+	struct samples s;
+	char a[32], b[32];
+
+	tp_pool_usage(fs->store->pool, &u);
+	count_all_samples(fs, &s);
+	(void)fprintf(out, "tidepool %s at %s, up %" PRIu64 " s\nstate    %s, store ",
+		fs->options.version_text, fs->options.mountpoint,
+		(tp_mono_ns(fs->store->clock) - fs->started_mono_ns) / TP_NS_PER_S,
+		fs->store->options.state ? fs->store->options.state : "none");
+	for (unsigned i = 0; i < 16; i++)
+		(void)fprintf(out, "%02x%s", id[i], i == 3 || i == 5 || i == 7 || i == 9 ? "-" : "");
+	(void)fprintf(out, "\nmemory   %s of %s used, %" PRIu64 " %% free\n",
+		size_text(u.size_bytes - u.free_bytes, a, sizeof(a)), size_text(u.size_bytes, b, sizeof(b)),
+		u.size_bytes ? u.free_bytes * 100 / u.size_bytes : 0);
+	(void)fprintf(out,
+		"objects  %" PRIu64 " in %" PRIu64 " directories, %" PRIu64 " being written, %u open\n",
+		fs->tree->objects, fs->tree->directories, fs->tree->drafts, fs->handles.used);
+	(void)fprintf(out, "samples  %" PRIu64 " ready (%s), %" PRIu64 " temporary, oldest %" PRIu64 " s\n",
+		s.ready, size_text(s.ready_bytes, a, sizeof(a)), s.temporary, age_s(fs, s.oldest_ns));
+	(void)fprintf(out,
+		"cache    %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64 " evicted, %" PRIu64 " published\n",
+		hits, misses, tp_stats_get(st, TP_STAT_EVICTED), tp_stats_get(st, TP_STAT_PUBLISHED));
+	(void)fputs("health   ", out);
+	tp_view_health(fs, 0, out);
+}
+
+void tp_view_stream(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	struct samples s = {0};
+	struct tp_object *dir;
+	TP_RDLOCK(&fs->tree->lock);
+
+	if (tp_tree_dir(fs->tree, node, &dir) < 0)
+		return;
+	count_samples(fs, dir, &s);
+	(void)fprintf(out,
+		"ready %" PRIu64 "\nready_bytes %" PRIu64 "\ntemporary %" PRIu64 "\ndrafts %" PRIu64
+		"\nheld_bytes %" PRIu64 "\noldest_ready_seconds %" PRIu64 "\ncommit %s\n",
+		s.ready, s.ready_bytes, s.temporary, s.drafts, atomic_load(&dir->dir->bytes_below),
+		age_s(fs, s.oldest_ns), tp_commit_name(tp_tree_commit_of(fs->tree, dir)));
+}
+
+void tp_view_tiers(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	struct tp_pool_usage u;
+
+	tp_pool_usage(fs->store->pool, &u);
+	(void)fprintf(out,
+		"ram size=%" PRIu64 " free=%" PRIu64 " slots=%" PRIu64 " arenas=%u prefaulted=%" PRIu64
+		" huge=%s\n",
+		u.size_bytes, u.free_bytes, u.slot_bytes, u.arenas, u.prefaulted_bytes,
+		u.huge ? "yes" : "no");
+}
+
+static void print_wait(const struct tp_wait *w, void *user)
+{
+	FILE *out = user;
+
+	(void)fprintf(out, "%u %s since_ns %" PRIu64 "\n", w->caller.pid, w->what, w->since_ns);
+}
+
+void tp_view_waits(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	tp_wait_each(fs->session, print_wait, out);
+}

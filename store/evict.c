@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The evictor's round: expire what is due, then evict while the pool is used above `high` (down to `low`) or somebody waits for room, then call the waiters.
+ *
+ * A victim loses its names under the tree's lock and is kept from going (busy) until the kernel has been told; the batch's done callback, from the notifier's thread, lets it
+ * go. No lock is held while the kernel is told, and nobody waits for it but this thread's waiters.
+ *
+ * Lock order: tree.lock before e->lock. The thread holds neither when it calls a waiter.
+ */
+#include "store/evict.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "store/cleanup.h"
+#include "store/file.h"
+#include "store/tree.h"
+
+#define BATCH_MAX 128u
+#define TICK_NS TP_NS_PER_S
+/* What may be pinned at most, of the pool. */
+#define PINNED_PCT_MAX 75u
+
+struct expiry {
+	uint64_t at_wall_ns;
+	uint64_t node;
+};
+
+struct tp_evictor {
+	struct tp_store *store;
+	pthread_t thread;
+	bool started;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool kicked, stopping;	/* lock */
+	struct tp_list waiters; /* lock; oldest first */
+	struct expiry *heap;	/* lock; soonest first */
+	size_t heap_count, heap_max;
+	_Atomic bool idle; /* the thread sleeps and nobody kicked it */
+	_Atomic bool has_waiters;
+	_Atomic uint64_t pending_bytes;
+	uint64_t high_pages,
+		low_pages; /* free pages: below the first it is above `high`, at the second at `low` */
+};
+
+/* Victims whose names are gone and of which the kernel is being told. */
+struct batch {
+	struct tp_evictor *evictor;
+	unsigned count;
+	uint64_t bytes;
+	struct tp_gen *gens[BATCH_MAX];
+};
+
+static void let_go(void *arg)
+{
+	struct batch *b = arg;
+	struct tp_tree *t = b->evictor->store->tree;
+
+	{
+		TP_WRLOCK(&t->lock);
+		for (unsigned i = 0; i < b->count; i++) {
+			b->gens[i]->busy--;
+			tp_tree_settle_gen(t, b->gens[i]);
+		}
+	}
+	atomic_fetch_sub(&b->evictor->pending_bytes, b->bytes);
+	tp_evictor_kick(b->evictor);
+	free(b);
+}
+
+struct choice {
+	struct tp_tree *tree;
+	struct tp_object *below; /* only what lies below it; NULL: all */
+	uint64_t pinned_bytes, pinned_max;
+};
+
+static bool may_go(struct tp_heat_entry *e, void *user)
+{
+	struct choice *c = user;
+	struct tp_gen *g = tp_container(e, struct tp_gen, heat);
+	const struct tp_object *o = g->object;
+
+	if (g->opens > 0 || g->busy > 0 || g->state != TP_GEN_PUBLISHED || o->sample)
+		return false;
+	if (c->below) {
+		const struct tp_object *d = o;
+
+		while (d && d != c->below)
+			d = tp_object_parent(d);
+		if (!d)
+			return false;
+	}
+	if (c->pinned_bytes < c->pinned_max && tp_tree_pinned(c->tree, o)) {
+		c->pinned_bytes += g->map.pages * TP_PAGE_BYTES;
+		return false;
+	}
+	return true;
+}
+
+/* Takes the names of victims away until `bytes` will be free or nothing may go. */
+static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, struct batch *b)
+{
+	struct tp_tree *t = e->store->tree;
+	struct choice choice = {
+		.tree = t,
+		.pinned_max = tp_pool_size_pages(e->store->pool) * TP_PAGE_BYTES / 100 * PINNED_PCT_MAX,
+	};
+	TP_WRLOCK(&t->lock);
+
+	if (below_node) {
+		struct tp_node *n = tp_tree_node(t, below_node);
+
+		if (!n)
+			return 0;
+		choice.below = tp_tree_object_of(n);
+	}
+	t->evicting = true;
+	while (b->bytes < bytes && b->count < BATCH_MAX) {
+		struct tp_heat_entry *victim = tp_heat_victim(t->heat, may_go, &choice);
+		struct tp_gen *g;
+
+		if (!victim)
+			break;
+		g = tp_container(victim, struct tp_gen, heat);
+		g->busy++;
+		b->gens[b->count++] = g;
+		b->bytes += tp_map_own_bytes(&g->map);
+		tp_tree_drop_object(t, g->object);
+	}
+	t->evicting = false;
+	return b->bytes;
+}
+
+/* Evicts one batch; the bytes that will be free, 0: nothing may go. */
+static uint64_t evict(struct tp_evictor *e, uint64_t bytes, uint64_t below_node)
+{
+	struct tp_tree *t = e->store->tree;
+	struct batch *b = calloc(1, sizeof(*b));
+	unsigned count;
+	uint64_t evicted;
+
+	if (!b)
+		return 0;
+	b->evictor = e;
+	evicted = pick(e, bytes, below_node, b);
+	count = b->count;
+	if (count == 0) {
+		free(b);
+		return 0;
+	}
+	atomic_fetch_add(&e->pending_bytes, evicted);
+	tp_stats_add(&e->store->stats, below_node ? TP_STAT_QUOTA_EVICTED : TP_STAT_EVICTED, count);
+	tp_stats_add(&e->store->stats, TP_STAT_EVICTED_BYTES, evicted);
+	tp_events_say(e->store->events, "evicted", "%u objects, %" PRIu64 " bytes%s", count, evicted,
+		below_node ? ", to keep a quota" : "");
+	/* Links that an object had are gone from the ledger's view as well. */
+	(void)tp_tree_record(t);
+	if (!t->hooks.then || t->hooks.then(t->hooks.user, let_go, b) < 0)
+		let_go(b);
+	/* Objects that share all their bytes with others free nothing at once, but went. */
+	return evicted ? evicted : 1;
+}
+
+/* Times to live: a heap, soonest first. */
+
+static void sift_down(struct expiry *heap, size_t count, size_t i)
+{
+	for (;;) {
+		size_t least = i;
+
+		for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < count; child++)
+			if (heap[child].at_wall_ns < heap[least].at_wall_ns)
+				least = child;
+		if (least == i)
+			return;
+		struct expiry x = heap[i];
+
+		heap[i] = heap[least];
+		heap[least] = x;
+		i = least;
+	}
+}
+
+void tp_evictor_expire(struct tp_evictor *e, uint64_t node, uint64_t at_wall_ns)
+{
+	size_t i;
+
+	if (!e)
+		return;
+	TP_LOCK(&e->lock);
+	if (e->heap_count == e->heap_max) {
+		size_t max = e->heap_max ? e->heap_max * 2 : 64;
+		struct expiry *heap = realloc(e->heap, max * sizeof(*heap));
+
+		if (!heap) {
+			tp_events_say(
+				e->store->events, "ttl", "no memory to remember a time to live, ignoring it");
+			return;
+		}
+		e->heap = heap;
+		e->heap_max = max;
+	}
+	i = e->heap_count++;
+	e->heap[i] = (struct expiry){at_wall_ns, node};
+	while (i > 0 && e->heap[(i - 1) / 2].at_wall_ns > e->heap[i].at_wall_ns) {
+		struct expiry x = e->heap[i];
+
+		e->heap[i] = e->heap[(i - 1) / 2];
+		e->heap[(i - 1) / 2] = x;
+		i = (i - 1) / 2;
+	}
+}
+
+static bool pop_due(struct tp_evictor *e, uint64_t now_ns, struct expiry *ret)
+{
+	TP_LOCK(&e->lock);
+	if (e->heap_count == 0 || e->heap[0].at_wall_ns > now_ns)
+		return false;
+	*ret = e->heap[0];
+	e->heap[0] = e->heap[--e->heap_count];
+	sift_down(e->heap, e->heap_count, 0);
+	return true;
+}
+
+/* The attribute may have changed, and the object may have been replaced, since the time was noted. */
+static void expire(struct tp_evictor *e, uint64_t node, uint64_t now_ns)
+{
+	struct tp_tree *t = e->store->tree;
+	struct tp_node *n;
+	struct tp_gen *g;
+	uint64_t ttl_s;
+
+	TP_WRLOCK(&t->lock);
+	n = tp_tree_node(t, node);
+	if (!n || tp_node_kind(n) != TP_NODE_GEN)
+		return;
+	g = tp_container(n, struct tp_gen, node);
+	ttl_s = tp_tree_ttl_of(t, g->object);
+	if (g->object->gen != g || ttl_s == 0 || g->object->sample)
+		return;
+	if (g->state == TP_GEN_LIVE || g->object->ctime_ns + ttl_s * TP_NS_PER_S > now_ns) {
+		uint64_t from = g->state == TP_GEN_LIVE ? now_ns : g->object->ctime_ns;
+
+		tp_evictor_expire(e, node, from + ttl_s * TP_NS_PER_S);
+		return;
+	}
+	tp_stats_add(&e->store->stats, TP_STAT_EXPIRED, 1);
+	{
+		char path[4096], quoted[4096];
+
+		tp_tree_path_locked(t, node, path, sizeof(path));
+		tp_events_say(e->store->events, "expired", "%s",
+			tp_events_quote(path, strlen(path), quoted, sizeof(quoted)));
+	}
+	tp_tree_drop_object(t, g->object);
+}
+
+static void expire_due(struct tp_evictor *e)
+{
+	uint64_t now_ns = tp_wall_ns(e->store->clock);
+	struct expiry x;
+
+	while (pop_due(e, now_ns, &x))
+		expire(e, x.node, now_ns);
+}
+
+/* Room */
+
+static uint64_t free_bytes(struct tp_evictor *e)
+{
+	return tp_pool_free_pages(e->store->pool) * TP_PAGE_BYTES;
+}
+
+static bool over_quota(struct tp_evictor *e, uint64_t node, uint64_t more_bytes)
+{
+	struct tp_tree *t = e->store->tree;
+	struct tp_node *n;
+	TP_RDLOCK(&t->lock);
+
+	n = tp_tree_node(t, node);
+	if (!n)
+		return false;
+	const struct tp_object *d = tp_tree_object_of(n);
+
+	return d->extra && d->extra->policy.quota_bytes &&
+	       atomic_load(&d->dir->bytes_below) + more_bytes > d->extra->policy.quota_bytes;
+}
+
+static bool satisfied(struct tp_evictor *e, const struct tp_room_waiter *w)
+{
+	return w->quota_node ? !over_quota(e, w->quota_node, w->bytes) : free_bytes(e) >= w->bytes;
+}
+
+/* Does what can be done for w now. 1: it may try again; 0: room is on its way; -1: there will be none. */
+static int serve(struct tp_evictor *e, const struct tp_room_waiter *w)
+{
+	struct tp_tree *t = e->store->tree;
+
+	if (satisfied(e, w))
+		return 1;
+	if (atomic_load(&e->pending_bytes) > 0)
+		return 0;
+	{
+		TP_WRLOCK(&t->lock);
+		if (!tp_list_empty(&t->old)) {
+			tp_gen_give_up_old(t);
+			return 0;
+		}
+	}
+	/* A little more than what is asked for, so that the next one need not wait. */
+	return evict(e, w->bytes + w->bytes / 2 + 64 * TP_PAGE_BYTES, w->quota_node) ? 0 : -1;
+}
+
+/* Each waiter in turn, the oldest first; false when the first of them has to wait on. */
+static bool serve_oldest(struct tp_evictor *e)
+{
+	struct tp_room_waiter *w, copy;
+	int r;
+
+	{
+		TP_LOCK(&e->lock);
+		if (tp_list_empty(&e->waiters))
+			return false;
+		w = tp_container(e->waiters.next, struct tp_room_waiter, link);
+		copy = *w;
+	}
+	r = serve(e, &copy);
+	if (r == 0)
+		return atomic_load(&e->pending_bytes) == 0;
+	{
+		TP_LOCK(&e->lock);
+		/* It may have been taken out, and freed, meanwhile. */
+		if (tp_list_empty(&e->waiters) || e->waiters.next != &w->link)
+			return true;
+		tp_list_remove(&w->link);
+		atomic_store(&e->has_waiters, !tp_list_empty(&e->waiters));
+	}
+	w->ready(w, r < 0);
+	return true;
+}
+
+static void make_room(struct tp_evictor *e)
+{
+	while (serve_oldest(e))
+		;
+	while (tp_pool_free_pages(e->store->pool) + atomic_load(&e->pending_bytes) / TP_PAGE_BYTES <
+		e->high_pages) {
+		uint64_t have = free_bytes(e) + atomic_load(&e->pending_bytes);
+		uint64_t want = e->low_pages * TP_PAGE_BYTES;
+
+		if (have >= want || evict(e, want - have, 0) == 0)
+			break;
+	}
+}
+
+static void keep_quotas(struct tp_evictor *e)
+{
+	struct tp_tree *t = e->store->tree;
+	uint64_t node = 0;
+
+	if (atomic_load(&t->quotas) == 0 || atomic_load(&e->pending_bytes) > 0)
+		return;
+	{
+		TP_RDLOCK(&t->lock);
+		node = t->quota_hint;
+	}
+	/* Set below what was there already: the next round goes on until it holds or nothing may go. */
+	if (node && over_quota(e, node, 0) && evict(e, 64 * TP_PAGE_BYTES, node) > 0)
+		tp_evictor_kick(e);
+}
+
+static void *run(void *arg)
+{
+	struct tp_evictor *e = arg;
+	uint64_t next_tick_ns = 0;
+
+	for (;;) {
+		{
+			TP_LOCK(&e->lock);
+			while (!e->kicked && !e->stopping) {
+				struct timespec until;
+
+				(void)clock_gettime(CLOCK_MONOTONIC, &until);
+				until.tv_sec += 1;
+				atomic_store(&e->idle, true);
+				if (pthread_cond_timedwait(&e->wake, &e->lock, &until) == ETIMEDOUT)
+					break;
+			}
+			atomic_store(&e->idle, false);
+			if (e->stopping)
+				return NULL;
+			e->kicked = false;
+		}
+		if (tp_mono_ns(e->store->clock) >= next_tick_ns) {
+			next_tick_ns = tp_mono_ns(e->store->clock) + TICK_NS;
+			tp_file_tick(e->store->tree);
+			tp_tree_record_dirty(e->store->tree);
+		}
+		expire_due(e);
+		make_room(e);
+		keep_quotas(e);
+	}
+}
+
+int tp_evictor_new(struct tp_store *s, struct tp_evictor **ret)
+{
+	struct tp_evictor *e = calloc(1, sizeof(*e));
+	uint64_t pages = tp_pool_size_pages(s->pool);
+	pthread_condattr_t attr;
+	int r;
+
+	if (!e)
+		return -ENOMEM;
+	e->store = s;
+	e->high_pages = pages - pages / 100 * s->options.high_pct;
+	e->low_pages = pages - pages / 100 * s->options.low_pct;
+	tp_list_init(&e->waiters);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_mutex_init(&e->lock, NULL);
+	(void)pthread_cond_init(&e->wake, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	r = pthread_create(&e->thread, NULL, run, e);
+	if (r) {
+		free(e);
+		return -r;
+	}
+	e->started = true;
+	*ret = e;
+	return 0;
+}
+
+void tp_evictor_stop(struct tp_evictor *e)
+{
+	if (!e || !e->started)
+		return;
+	{
+		TP_LOCK(&e->lock);
+		e->stopping = true;
+		(void)pthread_cond_signal(&e->wake);
+	}
+	(void)pthread_join(e->thread, NULL);
+	e->started = false;
+}
+
+void tp_evictor_free(struct tp_evictor *e)
+{
+	if (!e)
+		return;
+	tp_evictor_stop(e);
+	assert(tp_list_empty(&e->waiters));
+	(void)pthread_mutex_destroy(&e->lock);
+	(void)pthread_cond_destroy(&e->wake);
+	free(e->heap);
+	free(e);
+}
+
+static void wake(struct tp_evictor *e)
+{
+	TP_LOCK(&e->lock);
+	e->kicked = true;
+	(void)pthread_cond_signal(&e->wake);
+}
+
+void tp_evictor_wait(struct tp_evictor *e, struct tp_room_waiter *w)
+{
+	{
+		TP_LOCK(&e->lock);
+		tp_list_push_back(&e->waiters, &w->link);
+		atomic_store(&e->has_waiters, true);
+	}
+	tp_stats_add(&e->store->stats, TP_STAT_PARKED, 1);
+	wake(e);
+}
+
+bool tp_evictor_unwait(struct tp_evictor *e, struct tp_room_waiter *w)
+{
+	TP_LOCK(&e->lock);
+	if (tp_list_empty(&w->link))
+		return false;
+	tp_list_remove(&w->link);
+	atomic_store(&e->has_waiters, !tp_list_empty(&e->waiters));
+	return true;
+}
+
+void tp_evictor_kick(struct tp_evictor *e)
+{
+	if (!e)
+		return;
+	/* The thread looks by itself before it sleeps; while it is awake, only waiters are in a hurry. */
+	if (atomic_load_explicit(&e->has_waiters, memory_order_relaxed) ||
+		(tp_pool_free_pages(e->store->pool) < e->high_pages &&
+			atomic_exchange_explicit(&e->idle, false, memory_order_relaxed)))
+		wake(e);
+}
+
+void tp_evictor_look(struct tp_evictor *e)
+{
+	if (e)
+		wake(e);
+}
+
+uint64_t tp_evictor_pending_bytes(struct tp_evictor *e)
+{
+	return atomic_load(&e->pending_bytes);
+}

@@ -1,0 +1,655 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Generations: how a draft begins, who holds it, and what becomes of it.
+ *
+ * The happy path: an open for writing makes a generation (DRAFT when it is hidden, LIVE when it is visible at once) and a struct tp_draft beside it that knows the
+ * writers. When the last handle is gone, finish() decides: publish, or drop with an event. Publishing retires the generation that was current.
+ *
+ * A retired generation keeps its content while it is open. When it was superseded, it keeps it also while the kernel knows its node: a reader that looked the name up
+ * before the replacement may open it a moment later, and must not be told ESTALE twice in one open. When it lost its name, ENOENT is a true answer, and the content goes at once.
+ *
+ * An open for writing of a published name cannot be answered with that node, since pages and size belong to the node. It is answered ESTALE, and the kernel looks the
+ * name up again: that look-up finds the draft that was reserved for this process meanwhile. The kernel does so once per open, therefore a draft to which an opener was
+ * sent is not published for a moment (awaited_until_ns).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/cleanup.h"
+#include "store/file.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* How long a draft waits for an opener that was sent to it. */
+#define AWAIT_NS (2 * TP_NS_PER_S)
+
+static const char *const state_names[] = {"reserved", "draft", "live", "published", "old", "gone"};
+
+const char *tp_gen_state_name(const struct tp_gen *g)
+{
+	return state_names[g->state];
+}
+
+static void move_to(struct tp_gen *g, enum tp_gen_state to)
+{
+	static const uint8_t allowed[] = {
+		[TP_GEN_RESERVED] = 1 << TP_GEN_DRAFT | 1 << TP_GEN_OLD,
+		[TP_GEN_DRAFT] = 1 << TP_GEN_LIVE | 1 << TP_GEN_PUBLISHED | 1 << TP_GEN_OLD,
+		[TP_GEN_LIVE] = 1 << TP_GEN_PUBLISHED | 1 << TP_GEN_DRAFT | 1 << TP_GEN_OLD,
+		[TP_GEN_PUBLISHED] = 1 << TP_GEN_LIVE | 1 << TP_GEN_OLD,
+		[TP_GEN_OLD] = 1 << TP_GEN_GONE,
+		[TP_GEN_GONE] = 0,
+	};
+
+	assert(allowed[g->state] & 1 << to);
+	g->state = (uint8_t)to;
+}
+
+struct tp_gen *tp_gen_new(struct tp_tree *t, struct tp_object *o, enum tp_gen_state state)
+{
+	struct tp_gen *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return NULL;
+	g->node.id = tp_tree_number(t);
+	if (g->node.id == 0) {
+		free(g);
+		return NULL;
+	}
+	atomic_init(&g->node.kind_and_lookups, (uint64_t)TP_NODE_GEN << 56);
+	g->object = o;
+	g->state = (uint8_t)state;
+	g->mtime_ns = tp_wall_ns(t->store->clock);
+	tp_map_init(&g->map);
+	tp_list_init(&g->heat.link);
+	tp_table_add(&t->nodes, &g->node.link);
+	o->gens++;
+	return g;
+}
+
+static void drop_content(struct tp_tree *t, struct tp_gen *g)
+{
+	TP_WRLOCK(tp_tree_map_lock(t, g));
+	tp_tree_charge(t, g->object, -(int64_t)(g->map.pages * TP_PAGE_BYTES));
+	tp_map_fini(&g->map, t->store->pool);
+	tp_map_init(&g->map);
+}
+
+static void free_gen(struct tp_tree *t, struct tp_gen *g)
+{
+	struct tp_object *o = g->object;
+
+	tp_table_remove(&t->nodes, &g->node.link);
+	tp_draft_free(g->draft);
+	free(g);
+	o->gens--;
+	tp_tree_settle_object(t, o);
+}
+
+static void leave_old_list(struct tp_tree *t, struct tp_gen *g)
+{
+	if (tp_list_empty(&g->heat.link))
+		return;
+	tp_list_remove(&g->heat.link);
+	atomic_fetch_sub(&t->old_bytes, g->map.pages * TP_PAGE_BYTES);
+}
+
+void tp_tree_settle_gen(struct tp_tree *t, struct tp_gen *g)
+{
+	bool known = tp_node_lookups(&g->node) > 0;
+
+	if (g->opens > 0 || g->busy > 0)
+		return;
+	if (g->state == TP_GEN_RESERVED && !known) {
+		/* The opener that it was reserved for never came. */
+		tp_gen_retire(t, g, false);
+		return;
+	}
+	if (g->state == TP_GEN_OLD) {
+		if (g->superseded && known) {
+			if (tp_list_empty(&g->heat.link)) {
+				tp_list_push_back(&t->old, &g->heat.link);
+				atomic_fetch_add(&t->old_bytes, g->map.pages * TP_PAGE_BYTES);
+			}
+			return;
+		}
+		leave_old_list(t, g);
+		drop_content(t, g);
+		move_to(g, TP_GEN_GONE);
+		tp_evictor_kick(t->store->evictor);
+	}
+	if (g->state == TP_GEN_GONE && !known)
+		free_gen(t, g);
+}
+
+void tp_gen_give_up_old(struct tp_tree *t)
+{
+	while (!tp_list_empty(&t->old)) {
+		struct tp_gen *g = tp_container(t->old.next, struct tp_gen, heat.link);
+
+		leave_old_list(t, g);
+		g->superseded = false;
+		tp_tree_settle_gen(t, g);
+	}
+}
+
+static void forget_draft(struct tp_tree *t, struct tp_gen *g)
+{
+	struct tp_object *o = g->object;
+
+	for (struct tp_draft **at = &o->drafts; *at; at = &(*at)->next) {
+		if (*at == g->draft) {
+			*at = g->draft->next;
+			break;
+		}
+	}
+	tp_draft_free(g->draft);
+	g->draft = NULL;
+	t->drafts--;
+}
+
+/* o's visible generation is g (NULL: none) from now on: its directories know how many of their names are hidden. */
+static void set_current(struct tp_object *o, struct tp_gen *g)
+{
+	int change = (g == NULL) - (o->gen == NULL);
+
+	for (struct tp_name *n = o->names; n && change; n = n->next_of_object)
+		n->parent->dir->hidden += (uint32_t)change;
+	o->gen = g;
+}
+
+static uint64_t heat_key(const struct tp_object *o)
+{
+	const struct tp_name *n = o->names;
+
+	return n ? XXH3_64bits_withSeed(n->bytes, n->len, n->parent->node.id) : o->node.id;
+}
+
+void tp_gen_retire(struct tp_tree *t, struct tp_gen *g, bool superseded)
+{
+	struct tp_object *o = g->object;
+
+	if (g->state == TP_GEN_OLD || g->state == TP_GEN_GONE)
+		return;
+	if (o->gen == g) {
+		if (tp_heat_holds(&g->heat))
+			tp_heat_remove(t->heat, &g->heat, t->evicting);
+		set_current(o, NULL);
+	}
+	/* The writers of a live generation that lost its name go on: POSIX says so, and nobody sees it. */
+	if (g->draft && (g->state == TP_GEN_RESERVED || g->opens == 0))
+		forget_draft(t, g);
+	move_to(g, TP_GEN_OLD);
+	g->superseded = superseded;
+	tp_tree_settle_gen(t, g);
+}
+
+static void push_draft(struct tp_tree *t, struct tp_gen *g, struct tp_draft *d)
+{
+	g->draft = d;
+	tp_list_push_back(&t->writing, &d->writing);
+	t->drafts++;
+	if (g->state == TP_GEN_RESERVED || g->state == TP_GEN_DRAFT) {
+		d->next = g->object->drafts;
+		g->object->drafts = d;
+	}
+}
+
+int tp_gen_start_draft(struct tp_tree *t, struct tp_gen *g)
+{
+	struct tp_draft *d = tp_draft_new(g, tp_mono_ns(t->store->clock));
+
+	if (!d)
+		return -ENOMEM;
+	push_draft(t, g, d);
+	return 0;
+}
+
+int tp_gen_reserve(struct tp_tree *t, struct tp_who *who, struct tp_object *o, struct tp_gen **ret)
+{
+	struct tp_gen *g = tp_gen_new(t, o, TP_GEN_RESERVED);
+	int r;
+
+	if (!g)
+		return -ENOMEM;
+	r = tp_gen_start_draft(t, g);
+	if (r == 0)
+		r = tp_draft_add_viewer(g->draft, tp_who_tgid(who));
+	if (r < 0) {
+		tp_gen_retire(t, g, false);
+		return r;
+	}
+	*ret = g;
+	return 0;
+}
+
+struct tp_draft *tp_gen_draft_for(struct tp_tree *t, struct tp_object *o, struct tp_who *who)
+{
+	if (!o->drafts)
+		return NULL;
+	for (struct tp_draft *d = o->drafts; d; d = d->next)
+		if (tp_draft_seen_by(d, tp_who_tgid(who)))
+			return d;
+	return NULL;
+}
+
+/* Gives a reserved generation what it starts from. */
+static int begin(struct tp_tree *t, struct tp_gen *g, bool empty)
+{
+	const struct tp_gen *from = g->object->gen;
+	struct tp_map map;
+	uint64_t size;
+	int r;
+
+	if (!empty && from) {
+		TP_RDLOCK(tp_tree_map_lock(t, from));
+		r = tp_map_clone(&from->map, &map);
+		if (r < 0)
+			return r;
+		size = from->size;
+	} else {
+		tp_map_init(&map);
+		size = 0;
+	}
+	{
+		TP_WRLOCK(tp_tree_map_lock(t, g));
+		g->map = map;
+		g->size = size;
+	}
+	tp_tree_charge(t, g->object, (int64_t)(map.pages * TP_PAGE_BYTES));
+	move_to(g, TP_GEN_DRAFT);
+	return 0;
+}
+
+/* Shall this open go past the page cache? Payload of a writer that only writes lands in pool pages then, with one copy less; but one that can map the file, and logs and databases with
+ * readers beside the writer, need the page cache, which keeps pages and writes the same. */
+static bool wants_direct(struct tp_tree *t, const struct tp_gen *g, int flags, bool write)
+{
+	bool cached = g->opens > g->direct_opens;
+
+	if (cached || (g->state == TP_GEN_PUBLISHED && !write))
+		return false;
+	if (write)
+		return (flags & O_ACCMODE) == O_WRONLY && !(flags & O_APPEND) &&
+		       !(g->draft && g->draft->appended) &&
+		       (g->state == TP_GEN_DRAFT || !g->object->names ||
+			       tp_tree_commit_of(t, g->object->names->parent) != TP_COMMIT_LIVE);
+	/* A reader beside a direct writer reads past the cache as well: its pages would get old. */
+	return g->direct_opens > 0 && g->draft && g->draft->write_opens > 0;
+}
+
+int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int flags, struct tp_opened *ret)
+{
+	bool write = (flags & O_ACCMODE) != O_RDONLY;
+	bool fresh = !g->draft && write;
+	int r = 0;
+
+	if (fresh)
+		r = tp_gen_start_draft(t, g);
+	if (r == 0 && g->state == TP_GEN_RESERVED)
+		r = begin(t, g, flags & O_TRUNC);
+	else if (r == 0 && (flags & O_TRUNC))
+		r = tp_file_resize(t, g, 0);
+	if (r == 0 && write)
+		r = tp_draft_add_writer(g->draft, who->tid, tp_who_tgid(who));
+	if (r < 0) {
+		if (fresh && g->draft)
+			forget_draft(t, g);
+		return r;
+	}
+	leave_old_list(t, g);
+	*ret = (struct tp_opened){.gen = g, .write = write, .append = flags & O_APPEND};
+	ret->direct = wants_direct(t, g, flags, write);
+	ret->keep_cache = !ret->direct && !g->drop_cache;
+	if (!ret->direct)
+		g->drop_cache = false;
+	if (write) {
+		if (g->state == TP_GEN_PUBLISHED)
+			move_to(g, TP_GEN_LIVE);
+		g->draft->write_opens++;
+		g->draft->opened_for_write = true;
+		g->draft->awaited_until_ns = 0;
+		g->draft->appended |= flags & O_APPEND && g->state == TP_GEN_LIVE;
+		g->drop_cache |= ret->direct;
+	}
+	if (g->draft && (flags & O_TRUNC))
+		g->draft->opened_for_write = true;
+	g->opens++;
+	g->direct_opens += ret->direct;
+	return 0;
+}
+
+/* Publishing */
+
+static void say_dropped(struct tp_tree *t, const struct tp_gen *g, const char *why)
+{
+	char path[PATH_MAX], quoted[PATH_MAX];
+
+	tp_tree_path_locked(t, g->node.id, path, sizeof(path));
+	tp_events_say(t->store->events, "dropped", "draft %s: %s",
+		tp_events_quote(path, strlen(path), quoted, sizeof(quoted)), why);
+	tp_stats_add(&t->store->stats, TP_STAT_DROPPED, 1);
+}
+
+static void drop_draft(struct tp_tree *t, struct tp_gen *g, const char *why)
+{
+	struct tp_object *o = g->object;
+
+	if (why)
+		say_dropped(t, g, why);
+	tp_gen_retire(t, g, false);
+	/* A name that nothing but this draft stood for goes with it. */
+	if (!o->gen && !o->drafts)
+		while (o->names) {
+			struct tp_name *n = o->names;
+			bool last = !n->next_of_object;
+
+			tp_tree_drop_name(t, n, false);
+			if (last)
+				return;
+		}
+}
+
+static bool is_stream_name(struct tp_tree *t, const struct tp_name *n)
+{
+	return tp_tree_is_stream(t, n->parent) &&
+	       !tp_name_is_temporary(n->bytes, n->len, tp_tree_temp_of(t, n->parent));
+}
+
+/* What a generation that stops changing gets: a number, its place in the order of eviction, a time to live. */
+static void complete(struct tp_tree *t, struct tp_gen *g)
+{
+	struct tp_object *o = g->object;
+	uint64_t ttl = tp_tree_ttl_of(t, o), now_ns = tp_wall_ns(t->store->clock);
+	uint64_t bytes;
+
+	g->number = tp_tree_number(t);
+	{
+		TP_WRLOCK(tp_tree_map_lock(t, g));
+		bytes = g->map.pages;
+		tp_map_settle(&g->map, t->store->pool, g->size);
+		tp_tree_charge(t, o, ((int64_t)g->map.pages - (int64_t)bytes) * TP_PAGE_BYTES);
+		bytes = g->map.pages * TP_PAGE_BYTES;
+	}
+	if (o->sample)
+		tp_list_init(&g->heat.link);
+	else if (tp_heat_holds(&g->heat))
+		tp_heat_change(t->heat, &g->heat, bytes, tp_tree_depth_of(t, o));
+	else
+		tp_heat_add(t->heat, &g->heat, heat_key(o), bytes, tp_tree_depth_of(t, o));
+	if (ttl)
+		tp_evictor_expire(t->store->evictor, g->node.id, now_ns + ttl * TP_NS_PER_S);
+	tp_evictor_kick(t->store->evictor);
+}
+
+static void take_place(struct tp_tree *t, struct tp_object *o)
+{
+	/* A sample's place in its stream is that of its commit. */
+	for (struct tp_name *n = o->names; n; n = n->next_of_object) {
+		if (!is_stream_name(t, n))
+			continue;
+		tp_dir_move_to_end(n->parent->dir, n);
+		tp_stats_add(&t->store->stats, TP_STAT_SAMPLES_COMMITTED, 1);
+	}
+}
+
+void tp_gen_publish(struct tp_tree *t, struct tp_gen *g)
+{
+	struct tp_object *o = g->object;
+	struct tp_gen *before = o->gen;
+
+	if (g->draft)
+		forget_draft(t, g);
+	if (before && before != g) {
+		tp_gen_retire(t, before, true);
+		tp_tree_tell_names(t, o);
+	}
+	move_to(g, TP_GEN_PUBLISHED);
+	if (!o->gen)
+		set_current(o, g);
+	if (!before)
+		take_place(t, o);
+	o->ctime_ns = tp_wall_ns(t->store->clock);
+	complete(t, g);
+	tp_stats_add(&t->store->stats, TP_STAT_PUBLISHED, 1);
+}
+
+/* Did a writer end so that the draft is not to be published? The reason, or NULL. */
+static const char *bad_end(
+	struct tp_tree *t, const struct tp_draft *d, enum tp_commit step, bool *ret_unknown)
+{
+	bool killed = false, failed = false;
+
+	*ret_unknown = d->unseen_writer;
+	for (uint32_t i = 0; i < d->writers_count; i++) {
+		killed |= d->writers[i].end == TP_END_KILLED;
+		failed |= d->writers[i].end == TP_END_FAILED;
+		*ret_unknown |= d->writers[i].end == TP_END_UNKNOWN;
+	}
+	if (killed && (step >= TP_COMMIT_SUCCESS || !d->synced))
+		return "its writer was killed";
+	if (failed && step >= TP_COMMIT_SUCCESS)
+		return "its writer exited with an error";
+	return NULL;
+}
+
+void tp_gen_settle_closed(struct tp_tree *t, struct tp_gen *g)
+{
+	if (g->opens > 0)
+		return;
+	if (g->state == TP_GEN_OLD && g->draft)
+		forget_draft(t, g);
+	/* From O_TMPFILE and never named: goes with its last handle. */
+	if (g->state == TP_GEN_PUBLISHED && !g->object->names)
+		tp_gen_retire(t, g, false);
+	else
+		tp_tree_settle_gen(t, g);
+}
+
+void tp_gen_close_live(struct tp_tree *t, struct tp_gen *g)
+{
+	struct tp_object *o = g->object;
+	struct tp_name *n = o->names;
+	const char *why = NULL;
+	bool unknown;
+
+	/* What a killed producer leaves under a temporary name of a stream would never be claimed. */
+	if (n && o->sample && tp_name_is_temporary(n->bytes, n->len, tp_tree_temp_of(t, n->parent)))
+		why = bad_end(t, g->draft, TP_COMMIT_SUCCESS, &unknown);
+	if (why)
+		say_dropped(t, g, why);
+	forget_draft(t, g);
+	move_to(g, TP_GEN_PUBLISHED);
+	if (why) {
+		tp_tree_drop_object(t, o);
+		return;
+	}
+	if (n) {
+		complete(t, g);
+		tp_stats_add(&t->store->stats, TP_STAT_PUBLISHED, 1);
+	}
+	tp_gen_settle_closed(t, g);
+}
+
+static void same_bytes(struct tp_tree *t, struct tp_gen *g)
+{
+	struct tp_object *o = g->object;
+	char path[PATH_MAX], quoted[PATH_MAX];
+
+	tp_tree_path_locked(t, g->node.id, path, sizeof(path));
+	tp_events_say(
+		t->store->events, "dedup", "%s", tp_events_quote(path, strlen(path), quoted, sizeof(quoted)));
+	tp_stats_add(&t->store->stats, TP_STAT_DEDUPED, 1);
+	o->gen->mtime_ns = g->mtime_ns;
+	o->ctime_ns = tp_wall_ns(t->store->clock);
+	tp_tree_tell_node(t, o->gen->node.id);
+	tp_gen_retire(t, g, false);
+}
+
+/* The draft g has no handle any more. equal: its bytes are those of the current generation. */
+void tp_gen_finish(struct tp_tree *t, struct tp_gen *g, bool equal)
+{
+	struct tp_draft *d = g->draft;
+	struct tp_object *o = g->object;
+	enum tp_commit step;
+	const char *why;
+	bool unknown;
+
+	if (d->unlinked || d->beaten || !o->names) {
+		drop_draft(t, g, d->beaten ? "its name was taken by another" : NULL);
+		return;
+	}
+	if (!d->opened_for_write) {
+		drop_draft(t, g, NULL);
+		return;
+	}
+	if (d->missing_from != d->missing_to) {
+		drop_draft(t, g, "a write had failed");
+		return;
+	}
+	step = tp_tree_commit_of(t, o->names->parent);
+	why = bad_end(t, d, step, &unknown);
+	if (why) {
+		drop_draft(t, g, why);
+		return;
+	}
+	if (unknown) {
+		atomic_fetch_add(&t->unknown_ends, 1);
+		tp_stats_add(&t->store->stats, TP_STAT_UNKNOWN_END, 1);
+	}
+	if (equal && o->gen && o->gen != g)
+		same_bytes(t, g);
+	else
+		tp_gen_publish(t, g);
+}
+
+/* Names */
+
+void tp_gen_unlink_drafts(struct tp_tree *t, struct tp_object *o, bool beaten)
+{
+	struct tp_draft *next;
+
+	for (struct tp_draft *d = o->drafts; d; d = next) {
+		next = d->next;
+		d->unlinked = true;
+		d->beaten = beaten;
+		if (d->gen->opens == 0)
+			tp_gen_retire(t, d->gen, false);
+	}
+}
+
+void tp_gen_named(struct tp_tree *t, struct tp_object *o)
+{
+	o->unnamed = false;
+	if (o->gen->state != TP_GEN_PUBLISHED)
+		return; /* the last close completes it */
+	take_place(t, o);
+	complete(t, o->gen);
+}
+
+/* A visible generation that is still written becomes a draft until its last close. */
+static void hide(struct tp_tree *t, struct tp_who *who, struct tp_gen *g)
+{
+	struct tp_draft *d = g->draft;
+
+	(void)tp_draft_add_viewer(d, tp_who_tgid(who));
+	for (uint32_t i = 0; i < d->writers_count; i++)
+		(void)tp_draft_add_viewer(d, d->writers[i].process.tgid);
+	if (tp_heat_holds(&g->heat))
+		tp_heat_remove(t->heat, &g->heat, false);
+	set_current(g->object, NULL);
+	move_to(g, TP_GEN_DRAFT);
+	d->next = g->object->drafts;
+	g->object->drafts = d;
+	tp_tree_tell_names(t, g->object);
+}
+
+/* A draft got a name that everybody sees from its creation. */
+static void show(struct tp_tree *t, struct tp_gen *g)
+{
+	struct tp_object *o = g->object;
+
+	for (struct tp_draft **at = &o->drafts; *at; at = &(*at)->next) {
+		if (*at == g->draft) {
+			*at = g->draft->next;
+			break;
+		}
+	}
+	move_to(g, TP_GEN_LIVE);
+	set_current(o, g);
+}
+
+void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bool was_temporary)
+{
+	struct tp_object *o = n->object;
+	bool temporary = tp_name_is_temporary(n->bytes, n->len, tp_tree_temp_of(t, n->parent));
+	enum tp_commit step = tp_tree_commit_of(t, n->parent);
+	struct tp_draft *own = tp_gen_draft_for(t, o, who);
+
+	if (o->gen && o->gen->state == TP_GEN_LIVE && o->gen->draft && !o->gen->draft->appended &&
+		o->gen->draft->write_opens > 0 && !temporary && step != TP_COMMIT_LIVE) {
+		hide(t, who, o->gen);
+	} else if (!o->gen && own && own->gen->state == TP_GEN_DRAFT &&
+		   (temporary || step == TP_COMMIT_LIVE)) {
+		show(t, own->gen);
+	} else if (o->gen && o->gen->state == TP_GEN_PUBLISHED) {
+		if (was_temporary && !temporary)
+			take_place(t, o);
+		if (tp_heat_holds(&o->gen->heat))
+			tp_heat_change(t->heat, &o->gen->heat, o->gen->map.pages * TP_PAGE_BYTES,
+				tp_tree_depth_of(t, o));
+	}
+}
+
+int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, bool open, uint64_t size)
+{
+	struct tp_object *o = g->object;
+	const struct tp_name *n = o->names;
+	bool in_place = open || g->state == TP_GEN_LIVE;
+	struct tp_gen *draft;
+	int r;
+
+	if (g->state == TP_GEN_GONE)
+		return n ? -ESTALE : -ENOENT;
+	if (g->state == TP_GEN_RESERVED)
+		r = begin(t, g, false);
+	else
+		r = 0;
+	if (r < 0)
+		return r;
+	if (!n || g->state == TP_GEN_DRAFT || (in_place && g->state != TP_GEN_PUBLISHED)) {
+		r = tp_file_resize(t, g, size);
+		if (r == 0 && g->state == TP_GEN_DRAFT && g->opens == 0) {
+			g->draft->opened_for_write = true;
+			tp_gen_finish(t, g, false);
+		}
+		return r;
+	}
+	if (g->state == TP_GEN_OLD)
+		return -ESTALE;
+	if (tp_tree_commit_of(t, n->parent) == TP_COMMIT_LIVE ||
+		tp_name_is_temporary(n->bytes, n->len, tp_tree_temp_of(t, n->parent))) {
+		r = tp_file_resize(t, g, size);
+		if (r == 0)
+			complete(t, g);
+		return r;
+	}
+	if (tp_tree_commit_of(t, n->parent) == TP_COMMIT_RENAME)
+		return -EPERM;
+	if (tp_gen_draft_for(t, o, who))
+		return -ESTALE;
+	r = tp_gen_reserve(t, who, o, &draft);
+	if (r < 0)
+		return r;
+	tp_tree_tell_names(t, o);
+	return -ESTALE;
+}
+
+void tp_gen_await(struct tp_tree *t, struct tp_draft *d)
+{
+	d->awaited_until_ns = tp_mono_ns(t->store->clock) + AWAIT_NS;
+}

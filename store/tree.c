@@ -1,0 +1,750 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Finding and showing: nodes, names, attributes, listings, and the rules in force. What changes the tree is in tree_change.c, what opens files in tree_open.c.
+ *
+ * Who sees what of a regular file: the process that writes a draft sees that draft; everybody else sees the current generation, if there is one. So the same
+ * name gives different nodes to different processes while it is written, and such an entry is never to be cached.
+ */
+#include "store/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "store/cleanup.h"
+#include "store/file.h"
+#include "store/record.h"
+
+pid_t tp_who_tgid(struct tp_who *who)
+{
+	if (who->tgid == 0 && who->tid != 0)
+		who->tgid = tp_process_of(who->tid);
+	return who->tgid;
+}
+
+static uint64_t name_hash(uint64_t parent, const char *name, size_t len)
+{
+	return XXH3_64bits_withSeed(name, len, parent);
+}
+
+static uint64_t hash_of_name(const struct tp_link *l)
+{
+	const struct tp_name *n = tp_container(l, struct tp_name, link);
+
+	return name_hash(n->parent->node.id, n->bytes, n->len);
+}
+
+static uint64_t id_hash(uint64_t id)
+{
+	return id * UINT64_C(0x9e3779b97f4a7c15) >> 16;
+}
+
+static uint64_t hash_of_node(const struct tp_link *l)
+{
+	return id_hash(tp_container(l, struct tp_node, link)->id);
+}
+
+static int add_fixed(struct tp_tree *t, uint64_t id, uint32_t mode, const char *name, struct tp_object **ret)
+{
+	struct tp_object *o;
+	int r;
+
+	o = tp_object_new(id, S_IFDIR | mode, geteuid(), getegid(), tp_wall_ns(t->store->clock));
+	if (!o)
+		return -ENOMEM;
+	tp_table_add(&t->nodes, &o->node.link);
+	/* The kernel holds what it was mounted on for ever. */
+	atomic_fetch_add(&o->node.kind_and_lookups, 1);
+	*ret = o;
+	if (!name)
+		return 0;
+	r = tp_tree_add_name(t, t->root, name, strlen(name), o, NULL);
+	t->directories++;
+	return r;
+}
+
+static int init_locks(struct tp_tree *t)
+{
+	pthread_rwlockattr_t attr;
+	int r = pthread_rwlockattr_init(&attr);
+
+	if (r)
+		return -r;
+	/* Many look-ups in a row must not keep a change waiting for ever. */
+	(void)pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	r = pthread_rwlock_init(&t->lock, &attr);
+	for (unsigned i = 0; r == 0 && i < TP_MAP_LOCKS; i++)
+		r = pthread_rwlock_init(&t->map_locks[i], &attr);
+	(void)pthread_rwlockattr_destroy(&attr);
+	if (r == 0)
+		r = pthread_mutex_init(&t->retries_lock, NULL);
+	if (r == 0)
+		r = pthread_mutex_init(&t->record_lock, NULL);
+	if (r == 0)
+		r = pthread_mutex_init(&t->pending_lock, NULL);
+	return -r;
+}
+
+int tp_tree_new(struct tp_store *s, struct tp_err *err, struct tp_tree **ret)
+{
+	struct tp_tree *t = calloc(1, sizeof(*t));
+	struct tp_object *control;
+	int r;
+
+	if (!t)
+		return tp_err_set(err, -ENOMEM, "no memory for the tree");
+	t->store = s;
+	tp_list_init(&t->old);
+	tp_list_init(&t->dirty);
+	tp_list_init(&t->awaiting);
+	tp_list_init(&t->writing);
+	r = init_locks(t);
+	if (r == 0)
+		r = tp_table_init(&t->nodes, hash_of_node);
+	if (r == 0)
+		r = tp_table_init(&t->names, hash_of_name);
+	if (r == 0) {
+		t->heat = tp_heat_new(tp_pool_size_pages(s->pool) * TP_PAGE_BYTES);
+		r = t->heat ? 0 : -ENOMEM;
+	}
+	if (r == 0)
+		r = add_fixed(t, TP_NODE_ROOT, 0755, NULL, &t->root);
+	if (r == 0)
+		r = add_fixed(t, TP_NODE_CACHE, 0755, "cache", &t->cache);
+	if (r == 0)
+		r = add_fixed(t, TP_NODE_SAMPLES, 0755, "samples", &t->samples);
+	if (r == 0)
+		r = add_fixed(t, TP_NODE_CONTROL, 0555, ".tidepool", &control);
+	if (r < 0) {
+		tp_tree_free(t);
+		return tp_err_set(err, r, "no memory for the tree");
+	}
+	*ret = t;
+	return 0;
+}
+
+/* Everything goes, whatever refers to it: nobody uses the tree any more. */
+static void free_all(struct tp_tree *t)
+{
+	for (size_t i = 0; t->names.buckets && i <= t->names.mask; i++) {
+		struct tp_link *next;
+
+		for (struct tp_link *l = t->names.buckets[i]; l; l = next) {
+			struct tp_name *n = tp_container(l, struct tp_name, link);
+			struct tp_object *o = n->object;
+
+			next = l->next;
+			/* A regular file is freed with its last name unless generations hold it. */
+			if (S_ISREG(o->mode) && --o->nlink == 0 && o->gens == 0)
+				tp_object_free(o);
+			free(n);
+		}
+	}
+	for (size_t i = 0; t->nodes.buckets && i <= t->nodes.mask; i++) {
+		struct tp_link *next;
+
+		for (struct tp_link *l = t->nodes.buckets[i]; l; l = next) {
+			struct tp_node *node = tp_container(l, struct tp_node, link);
+
+			next = l->next;
+			if (tp_node_kind(node) == TP_NODE_OBJECT) {
+				tp_object_free(tp_container(node, struct tp_object, node));
+				continue;
+			}
+			struct tp_gen *g = tp_container(node, struct tp_gen, node);
+
+			tp_list_remove(&g->heat.link);
+			tp_map_fini(&g->map, t->store->pool);
+			tp_draft_free(g->draft);
+			if (--g->object->gens == 0 && g->object->nlink == 0)
+				tp_object_free(g->object);
+			free(g);
+		}
+	}
+}
+
+void tp_tree_free(struct tp_tree *t)
+{
+	if (!t)
+		return;
+	free_all(t);
+	tp_heat_free(t->heat);
+	tp_table_fini(&t->nodes);
+	tp_table_fini(&t->names);
+	tp_ledger_batch_free(t->pending);
+	(void)pthread_rwlock_destroy(&t->lock);
+	for (unsigned i = 0; i < TP_MAP_LOCKS; i++)
+		(void)pthread_rwlock_destroy(&t->map_locks[i]);
+	(void)pthread_mutex_destroy(&t->retries_lock);
+	(void)pthread_mutex_destroy(&t->record_lock);
+	(void)pthread_mutex_destroy(&t->pending_lock);
+	free(t);
+}
+
+void tp_tree_set_hooks(struct tp_tree *t, const struct tp_tree_hooks *hooks)
+{
+	TP_WRLOCK(&t->lock);
+	t->hooks = *hooks;
+}
+
+/* Finding */
+
+struct tp_node *tp_tree_node(struct tp_tree *t, uint64_t id)
+{
+	for (struct tp_link *l = tp_table_first(&t->nodes, id_hash(id)); l; l = l->next) {
+		struct tp_node *n = tp_container(l, struct tp_node, link);
+
+		if (n->id == id)
+			return n;
+	}
+	return NULL;
+}
+
+struct tp_object *tp_tree_object_of(struct tp_node *n)
+{
+	if (tp_node_kind(n) == TP_NODE_GEN)
+		return tp_container(n, struct tp_gen, node)->object;
+	return tp_container(n, struct tp_object, node);
+}
+
+struct tp_name *tp_tree_find(struct tp_tree *t, const struct tp_object *parent, const char *name, size_t len)
+{
+	struct tp_link *l = tp_table_first(&t->names, name_hash(parent->node.id, name, len));
+
+	for (; l; l = l->next) {
+		struct tp_name *n = tp_container(l, struct tp_name, link);
+
+		if (n->parent == parent && n->len == len && memcmp(n->bytes, name, len) == 0)
+			return n;
+	}
+	return NULL;
+}
+
+int tp_tree_dir(struct tp_tree *t, uint64_t node, struct tp_object **ret)
+{
+	struct tp_node *n = tp_tree_node(t, node);
+	struct tp_object *o;
+
+	if (!n)
+		return -ESTALE;
+	o = tp_tree_object_of(n);
+	if (!S_ISDIR(o->mode))
+		return -ENOTDIR;
+	if (!o->names && o != t->root)
+		return -ENOENT;
+	*ret = o;
+	return 0;
+}
+
+struct tp_node *tp_tree_view(struct tp_tree *t, struct tp_who *who, struct tp_object *o)
+{
+	struct tp_draft *d;
+
+	if (!S_ISREG(o->mode))
+		return &o->node;
+	d = tp_gen_draft_for(t, o, who);
+	if (d)
+		return &d->gen->node;
+	return o->gen ? &o->gen->node : NULL;
+}
+
+bool tp_tree_hidden(const struct tp_object *o)
+{
+	return S_ISREG(o->mode) && !o->gen;
+}
+
+/* Showing */
+
+void tp_tree_attr(struct tp_tree *t, const struct tp_object *o, const struct tp_gen *g, struct tp_attr *ret)
+{
+	*ret = (struct tp_attr){
+		.ino = o->node.id,
+		.mode = o->mode,
+		.nlink = o->nlink,
+		.uid = o->uid,
+		.gid = o->gid,
+		.atime_ns = o->atime_ns,
+		.mtime_ns = o->mtime_ns,
+		.ctime_ns = o->ctime_ns,
+	};
+	if (S_ISDIR(o->mode)) {
+		ret->nlink = o->names || o == t->root ? 2 + o->dir->subdirs : 0;
+		ret->size = o->dir->names;
+	} else if (S_ISLNK(o->mode)) {
+		ret->size = strlen(o->target);
+	} else if (S_ISREG(o->mode) && g) {
+		/* What is only promised shows what it will start from. */
+		const struct tp_gen *content = g->state == TP_GEN_RESERVED && o->gen ? o->gen : g;
+		TP_RDLOCK(tp_tree_map_lock(t, content));
+
+		ret->size = content->size;
+		ret->blocks = content->map.pages * (TP_PAGE_BYTES / 512);
+		ret->mtime_ns = content->mtime_ns;
+	} else if (!S_ISREG(o->mode)) {
+		ret->rdev = o->rdev;
+	}
+}
+
+/* A directory with hidden names changes without the kernel's doing when they appear. */
+static bool changes_unseen(const struct tp_object *o, const struct tp_gen *g)
+{
+	if (g)
+		return g->state != TP_GEN_PUBLISHED && g->state != TP_GEN_OLD;
+	return S_ISDIR(o->mode) && o->dir->hidden > 0;
+}
+
+void tp_tree_entry(struct tp_tree *t, struct tp_node *n, struct tp_entry *ret)
+{
+	struct tp_object *o = tp_tree_object_of(n);
+	struct tp_gen *g = tp_node_kind(n) == TP_NODE_GEN ? tp_container(n, struct tp_gen, node) : NULL;
+
+	ret->node = n->id;
+	ret->fleeting = g && (o->drafts || g != o->gen);
+	ret->changing = changes_unseen(o, g);
+	tp_tree_attr(t, o, g, &ret->attr);
+}
+
+void tp_tree_take(struct tp_node *n)
+{
+	atomic_fetch_add_explicit(&n->kind_and_lookups, 1, memory_order_relaxed);
+}
+
+/* The first directory below cache/ on the way to dir, or NULL. */
+static struct tp_object *first_directory(struct tp_tree *t, struct tp_object *dir)
+{
+	struct tp_object *below = NULL;
+
+	for (struct tp_object *o = dir; o && o != t->root; below = o, o = tp_object_parent(o))
+		if (o == t->cache)
+			return below ? below : o;
+	return NULL;
+}
+
+void tp_tree_count_use(struct tp_tree *t, struct tp_object *dir, bool hit)
+{
+	struct tp_object *first = first_directory(t, dir);
+
+	if (!first)
+		return;
+	tp_stats_add(&t->store->stats, hit ? TP_STAT_HITS : TP_STAT_MISSES, 1);
+	atomic_fetch_add_explicit(hit ? &first->dir->hits : &first->dir->misses, 1, memory_order_relaxed);
+}
+
+int tp_tree_lookup(
+	struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, struct tp_entry *ret)
+{
+	size_t len = strlen(name);
+	struct tp_object *dir;
+	struct tp_node *n = NULL;
+	struct tp_name *at;
+	int r;
+
+	if (len > NAME_MAX)
+		return -ENAMETOOLONG;
+	TP_RDLOCK(&t->lock);
+	r = tp_tree_dir(t, parent, &dir);
+	if (r < 0)
+		return r;
+	at = tp_tree_find(t, dir, name, len);
+	if (at)
+		n = tp_tree_view(t, who, at->object);
+	if (!n) {
+		tp_tree_count_use(t, dir, false);
+		return -ENOENT;
+	}
+	tp_tree_entry(t, n, ret);
+	tp_tree_take(n);
+	return 0;
+}
+
+void tp_tree_forget(struct tp_tree *t, uint64_t node, uint64_t lookups)
+{
+	struct tp_node *n;
+
+	TP_WRLOCK(&t->lock);
+	n = tp_tree_node(t, node);
+	if (!n || node < TP_NODE_DYNAMIC_FIRST)
+		return;
+	if (lookups > tp_node_lookups(n))
+		lookups = tp_node_lookups(n);
+	atomic_fetch_sub(&n->kind_and_lookups, lookups);
+	if (tp_node_lookups(n) > 0)
+		return;
+	if (tp_node_kind(n) == TP_NODE_GEN)
+		tp_tree_settle_gen(t, tp_container(n, struct tp_gen, node));
+	else
+		tp_tree_settle_object(t, tp_container(n, struct tp_object, node));
+}
+
+int tp_tree_getattr(
+	struct tp_tree *t, struct tp_who *who, uint64_t node, struct tp_gen *open, struct tp_entry *ret)
+{
+	struct tp_node *n;
+
+	TP_RDLOCK(&t->lock);
+	n = open ? &open->node : tp_tree_node(t, node);
+	if (!n)
+		return -ESTALE;
+	tp_tree_entry(t, n, ret);
+	return 0;
+}
+
+ssize_t tp_tree_readlink(struct tp_tree *t, uint64_t node, char *buf, size_t len)
+{
+	struct tp_node *n;
+	struct tp_object *o;
+	size_t have;
+
+	TP_RDLOCK(&t->lock);
+	n = tp_tree_node(t, node);
+	if (!n)
+		return -ESTALE;
+	o = tp_tree_object_of(n);
+	if (!S_ISLNK(o->mode))
+		return -EINVAL;
+	have = strlen(o->target);
+	if (have > len)
+		have = len;
+	memcpy(buf, o->target, have);
+	return (ssize_t)have;
+}
+
+int tp_tree_opendir(struct tp_tree *t, uint64_t node)
+{
+	struct tp_node *n;
+
+	TP_RDLOCK(&t->lock);
+	n = tp_tree_node(t, node);
+	if (!n)
+		return -ESTALE;
+	return S_ISDIR(tp_tree_object_of(n)->mode) ? 0 : -ENOTDIR;
+}
+
+int tp_tree_readdir(struct tp_tree *t, struct tp_who *who, uint64_t node, uint64_t cookie, bool take,
+	bool (*each)(
+		const char *name, size_t len, uint64_t next_cookie, const struct tp_entry *entry, void *user),
+	void *user)
+{
+	struct tp_object *dir, *parent;
+	struct tp_entry entry;
+	struct tp_name *n;
+	int r;
+
+	TP_RDLOCK(&t->lock);
+	r = tp_tree_dir(t, node, &dir);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r; /* removed while it is open: nothing is in it */
+	parent = tp_object_parent(dir) ? tp_object_parent(dir) : t->root;
+	for (; cookie < 2; cookie++) {
+		tp_tree_entry(t, cookie == 0 ? &dir->node : &parent->node, &entry);
+		entry.node = 0;
+		if (!each(cookie == 0 ? "." : "..", cookie + 1, cookie + 1, &entry, user))
+			return 0;
+	}
+	for (n = tp_dir_next(dir->dir, cookie); n; n = tp_dir_next(dir->dir, n->cookie)) {
+		struct tp_node *seen = tp_tree_view(t, who, n->object);
+
+		if (!seen)
+			continue;
+		tp_tree_entry(t, seen, &entry);
+		if (!take)
+			entry.node = 0;
+		if (!each(n->bytes, n->len, n->cookie, &entry, user))
+			return 0;
+		if (take)
+			tp_tree_take(seen);
+	}
+	return 0;
+}
+
+static size_t path_of(struct tp_tree *t, const struct tp_object *o, char *buf, size_t len)
+{
+	size_t used = 0;
+	const struct tp_name *n = o->names;
+
+	if (o == t->root || !n)
+		return 0;
+	used = path_of(t, n->parent, buf, len);
+	if (used + n->len + 2 > len)
+		return used;
+	if (used)
+		buf[used++] = '/';
+	memcpy(buf + used, n->bytes, n->len);
+	return used + n->len;
+}
+
+const char *tp_tree_path(struct tp_tree *t, uint64_t node, char *buf, size_t len)
+{
+	TP_RDLOCK(&t->lock);
+	return tp_tree_path_locked(t, node, buf, len);
+}
+
+const char *tp_tree_path_locked(struct tp_tree *t, uint64_t node, char *buf, size_t len)
+{
+	struct tp_node *n = tp_tree_node(t, node);
+	size_t used = n ? path_of(t, tp_tree_object_of(n), buf, len) : 0;
+
+	if (used == 0)
+		buf[used++] = node == TP_NODE_ROOT ? '.' : '?';
+	buf[used] = 0;
+	return buf;
+}
+
+int tp_tree_resolve(struct tp_tree *t, const char *path, struct tp_attr *ret, uint64_t *ret_node)
+{
+	struct tp_object *o = t->root;
+
+	TP_RDLOCK(&t->lock);
+	while (*path) {
+		size_t len = strcspn(path, "/");
+		struct tp_name *n;
+
+		if (len > 0 && !(len == 1 && *path == '.')) {
+			if (!S_ISDIR(o->mode))
+				return -ENOTDIR;
+			n = tp_tree_find(t, o, path, len);
+			if (!n || tp_tree_hidden(n->object))
+				return -ENOENT;
+			o = n->object;
+		}
+		path += len + (path[len] == '/');
+	}
+	tp_tree_attr(t, o, S_ISREG(o->mode) ? o->gen : NULL, ret);
+	*ret_node = S_ISREG(o->mode) ? o->gen->node.id : o->node.id;
+	return 0;
+}
+
+/* Telling the kernel */
+
+void tp_tree_tell_names(struct tp_tree *t, struct tp_object *o)
+{
+	if (t->hooks.name_changed)
+		for (struct tp_name *n = o->names; n; n = n->next_of_object)
+			t->hooks.name_changed(t->hooks.user, n->parent->node.id, n->bytes, n->len);
+}
+
+void tp_tree_tell_node(struct tp_tree *t, uint64_t node)
+{
+	if (t->hooks.node_changed)
+		t->hooks.node_changed(t->hooks.user, node, -1, 0);
+}
+
+/* The rules in force */
+
+bool tp_tree_in_samples(struct tp_tree *t, const struct tp_object *o)
+{
+	for (; o; o = tp_object_parent(o))
+		if (o == t->samples)
+			return true;
+	return false;
+}
+
+bool tp_tree_is_stream(struct tp_tree *t, const struct tp_object *dir)
+{
+	return S_ISDIR(dir->mode) && tp_object_parent(dir) == t->samples;
+}
+
+enum tp_commit tp_tree_commit_of(struct tp_tree *t, const struct tp_object *parent)
+{
+	for (const struct tp_object *o = parent; o; o = tp_object_parent(o)) {
+		if (o->extra && o->extra->policy.commit)
+			return o->extra->policy.commit;
+		if (o == t->samples)
+			return TP_COMMIT_SUCCESS;
+	}
+	return TP_COMMIT_CLOSE;
+}
+
+bool tp_tree_pinned(struct tp_tree *t, const struct tp_object *o)
+{
+	for (; o; o = tp_object_parent(o))
+		if (o->extra && o->extra->policy.pin >= 0)
+			return o->extra->policy.pin;
+	return false;
+}
+
+uint64_t tp_tree_ttl_of(struct tp_tree *t, const struct tp_object *o)
+{
+	for (; o; o = tp_object_parent(o))
+		if (o->extra && o->extra->policy.ttl_s != TP_POLICY_UNSET)
+			return o->extra->policy.ttl_s;
+	return 0;
+}
+
+uint16_t tp_tree_depth_of(struct tp_tree *t, const struct tp_object *o)
+{
+	uint32_t depth = 0;
+
+	if (o->extra && o->extra->policy.depth >= 0)
+		return (uint16_t)o->extra->policy.depth;
+	for (o = tp_object_parent(o); o && o != t->root && o != t->cache; o = tp_object_parent(o)) {
+		if (o->extra && o->extra->policy.depth >= 0) {
+			depth = (uint32_t)o->extra->policy.depth;
+			break;
+		}
+		depth++;
+	}
+	return depth > UINT16_MAX ? UINT16_MAX : (uint16_t)depth;
+}
+
+const char *tp_tree_temp_of(struct tp_tree *t, const struct tp_object *parent)
+{
+	return parent->extra ? parent->extra->policy.temp : NULL;
+}
+
+void tp_tree_charge(struct tp_tree *t, struct tp_object *o, int64_t delta_bytes)
+{
+	if (delta_bytes == 0)
+		return;
+	atomic_fetch_add_explicit(&o->charged, (uint64_t)delta_bytes, memory_order_relaxed);
+	for (struct tp_object *d = tp_object_parent(o); d; d = tp_object_parent(d))
+		atomic_fetch_add_explicit(&d->dir->bytes_below, (uint64_t)delta_bytes, memory_order_relaxed);
+}
+
+struct tp_object *tp_tree_over_quota(struct tp_tree *t, const struct tp_object *o, uint64_t more_bytes)
+{
+	if (atomic_load_explicit(&t->quotas, memory_order_relaxed) == 0)
+		return NULL;
+	for (struct tp_object *d = tp_object_parent(o); d; d = tp_object_parent(d))
+		if (d->extra && d->extra->policy.quota_bytes &&
+			atomic_load_explicit(&d->dir->bytes_below, memory_order_relaxed) + more_bytes >
+				d->extra->policy.quota_bytes)
+			return d;
+	return NULL;
+}
+
+/* On the way to the ledger */
+
+void tp_tree_note_dirty(struct tp_tree *t, struct tp_object *dir)
+{
+	if (tp_list_empty(&dir->dir->dirty))
+		tp_list_push_back(&t->dirty, &dir->dir->dirty);
+}
+
+void tp_tree_record_dirty(struct tp_tree *t)
+{
+	{
+		TP_WRLOCK(&t->lock);
+		while (!tp_list_empty(&t->dirty)) {
+			struct tp_dir *d = tp_container(t->dirty.next, struct tp_dir, dirty);
+
+			tp_list_remove(&d->dirty);
+			tp_tree_note_object(t, d->self);
+		}
+	}
+	(void)tp_tree_record(t);
+}
+
+static struct tp_ledger_batch *pending(struct tp_tree *t)
+{
+	if (!t->pending)
+		t->pending = tp_ledger_batch_new();
+	return t->pending;
+}
+
+static void note(struct tp_tree *t, int r)
+{
+	if (r == 0) {
+		atomic_store(&t->pending_any, true);
+	} else if (t->pending_error == 0) {
+		t->pending_error = r;
+		tp_events_say(t->store->events, "ledger", "a change of a directory could not be noted: %s",
+			strerror(-r));
+	}
+}
+
+void tp_tree_note_object(struct tp_tree *t, struct tp_object *o)
+{
+	struct tp_record_key key;
+	tp_autofree void *value = NULL;
+	size_t len;
+	int r;
+
+	/* What lies in memory only is not worth a record: it does not outlive the daemon. */
+	if (!t->store->ledger || S_ISREG(o->mode) || o->node.id == TP_NODE_CONTROL)
+		return;
+	TP_LOCK(&t->pending_lock);
+	tp_record_node_key(o->node.id, &key);
+	r = tp_record_encode(o, &value, &len);
+	if (r == 0)
+		r = pending(t)
+			    ? tp_ledger_batch_put(t->pending, TP_LEDGER_NODES, key.bytes, key.len, value, len)
+			    : -ENOMEM;
+	o->recorded = o->recorded || r == 0;
+	note(t, r);
+}
+
+void tp_tree_note_name(struct tp_tree *t, struct tp_name *n, bool gone)
+{
+	struct tp_record_key key, target;
+	int r = -ENOMEM;
+
+	if (!t->store->ledger || S_ISREG(n->object->mode))
+		return;
+	TP_LOCK(&t->pending_lock);
+	tp_record_name_key(n->parent->node.id, n->bytes, n->len, &key);
+	tp_record_node_key(n->object->node.id, &target);
+	if (pending(t))
+		r = gone ? tp_ledger_batch_remove(t->pending, TP_LEDGER_NAMES, key.bytes, key.len)
+			 : tp_ledger_batch_put(
+				   t->pending, TP_LEDGER_NAMES, key.bytes, key.len, target.bytes, target.len);
+	note(t, r);
+}
+
+void tp_tree_note_gone(struct tp_tree *t, struct tp_object *o)
+{
+	struct tp_record_key key;
+
+	if (!t->store->ledger || !o->recorded)
+		return;
+	TP_LOCK(&t->pending_lock);
+	tp_record_node_key(o->node.id, &key);
+	note(t, pending(t) ? tp_ledger_batch_remove(t->pending, TP_LEDGER_NODES, key.bytes, key.len)
+			   : -ENOMEM);
+	o->recorded = false;
+}
+
+int tp_tree_record(struct tp_tree *t)
+{
+	struct tp_ledger_batch *batch = NULL;
+	int r = 0;
+
+	if (!t->store->ledger || !atomic_load(&t->pending_any))
+		return 0;
+	/* Whoever gets here finds its own change written already, or takes it along with those of others, in their order. */
+	TP_LOCK(&t->record_lock);
+	{
+		TP_LOCK(&t->pending_lock);
+		batch = tp_steal_ptr(t->pending);
+		atomic_store(&t->pending_any, false);
+		r = t->pending_error;
+		t->pending_error = 0;
+	}
+	if (batch) {
+		int applied = tp_ledger_apply(t->store->ledger, batch);
+
+		if (applied < 0) {
+			tp_events_say(t->store->events, "ledger",
+				"a change of a directory could not be kept: %s", strerror(-applied));
+			r = applied;
+		}
+	}
+	tp_ledger_batch_free(batch);
+	return r;
+}
+
+int tp_tree_sync(struct tp_tree *t)
+{
+	int r;
+
+	tp_tree_record_dirty(t);
+	r = tp_tree_record(t);
+	if (r == 0 && t->store->ledger)
+		r = tp_ledger_sync(t->store->ledger);
+	return r;
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tree of names: directories, what is in them, and who sees what.
+ *
+ * All functions may be called from any thread. None waits for room, for the kernel to be told or for a disk. Nodes are what the kernel knows by number: each node
+ * that a struct tp_entry hands out counts one reference of the kernel's, given back by tp_tree_forget().
+ *
+ * What changed in directories, links and attributes is put into the ledger's journal before a function returns (tp_tree_record()), in the order of the changes.
+ *
+ * Errors are those of the system call that a function is named after. Beyond them: -ESTALE asks the kernel to look the name up again, which it does once per call.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/evict.h"
+#include "store/heat.h"
+#include "store/object.h"
+#include "store/store.h"
+#include "store/table.h"
+
+/* Nodes with fixed numbers. The control files of .tidepool have numbers from TP_NODE_CONTROL_FIRST on; everything else is above TP_NODE_DYNAMIC_FIRST. */
+#define TP_NODE_ROOT 1
+#define TP_NODE_CACHE 2
+#define TP_NODE_SAMPLES 3
+#define TP_NODE_CONTROL 4
+#define TP_NODE_CONTROL_FIRST 16
+#define TP_NODE_DYNAMIC_FIRST 1024
+
+/* Who asks. */
+struct tp_who {
+	uint32_t uid, gid;
+	pid_t tid;  /* 0: cannot be seen */
+	pid_t tgid; /* 0: cannot be seen, or not asked for yet: tp_who_tgid() */
+};
+
+/* The process that asks; looked up at the first call. */
+pid_t tp_who_tgid(struct tp_who *who);
+
+struct tp_attr {
+	uint64_t ino, size, blocks;
+	uint64_t atime_ns, mtime_ns, ctime_ns;
+	uint32_t mode, nlink, uid, gid;
+	uint64_t rdev;
+};
+
+struct tp_entry {
+	uint64_t node;
+	struct tp_attr attr;
+	bool fleeting; /* the name may mean something else for another process or soon: not to be cached */
+	bool changing; /* the attributes change without the kernel knowing: not to be cached */
+};
+
+struct tp_setattr {
+	bool set_mode, set_uid, set_gid, set_size, set_atime, set_mtime, set_ctime;
+	bool kill_suid; /* truncate and chown by who is not privileged clear setuid and setgid */
+	uint32_t mode, uid, gid;
+	uint64_t size, atime_ns, mtime_ns, ctime_ns;
+};
+
+/* What an open of a regular file gave. */
+struct tp_opened {
+	struct tp_gen *gen; /* valid until tp_file_release() */
+	bool write;
+	bool append;
+	bool direct; /* bypass the page cache */
+	bool keep_cache;
+};
+
+/* How the frontend tells the kernel. Called with the tree's lock held: they queue and return. All optional. */
+struct tp_tree_hooks {
+	void (*name_changed)(void *user, uint64_t parent_node, const char *name, size_t len);
+	void (*node_changed)(void *user, uint64_t node, int64_t off, int64_t len);
+	/* done(arg) is called, from another thread, when all that was told before has reached the kernel. -ENOMEM: it is not. */
+	int (*then)(void *user, void (*done)(void *arg), void *arg);
+	void *user;
+};
+
+#define TP_MAP_LOCKS 64
+#define TP_RETRIES 64
+
+struct tp_tree {
+	struct tp_store *store;
+	pthread_rwlock_t lock; /* see object.h */
+	struct tp_table nodes; /* lock */
+	struct tp_table names; /* lock */
+	struct tp_object *root, *cache, *samples;
+	struct tp_heat *heat; /* lock, exclusively */
+	struct tp_tree_hooks hooks;
+	_Atomic uint64_t quotas;       /* directories with a quota */
+	uint64_t quota_hint;	       /* the node whose quota was set last; lock */
+	uint64_t objects;	       /* regular files with a name; lock */
+	uint64_t directories, others;  /* lock */
+	uint64_t drafts;	       /* lock */
+	uint64_t number;	       /* the last given out where there is no ledger */
+	_Atomic uint64_t unknown_ends; /* drafts published though how a writer ended is not known */
+
+	/* Superseded generations that are not open but that the kernel may be about to open, by their heat.link: oldest first. lock */
+	struct tp_list old;
+	_Atomic uint64_t old_bytes;
+	bool evicting; /* lock: what is dropped now goes because room is needed */
+	/* Openers that were told ESTALE once and must be served next time. retries_lock. */
+	struct {
+		pid_t tid;
+		uint64_t ino;
+	} retries[TP_RETRIES];
+	unsigned retries_next;
+	pthread_mutex_t retries_lock;
+
+	/* Changes on their way to the ledger, in order: appended under lock, taken out under record_lock. */
+	pthread_mutex_t record_lock;
+	pthread_mutex_t pending_lock;
+	struct tp_ledger_batch *pending; /* pending_lock */
+	int pending_error; /* pending_lock: the first that could not be noted since the last record */
+	_Atomic bool pending_any;
+	struct tp_list writing;	 /* all drafts, by their writing link. lock */
+	struct tp_list awaiting; /* drafts, by their awaiting link. lock */
+	struct tp_list dirty;	 /* directories whose times changed: recorded within a second. lock */
+
+	pthread_rwlock_t map_locks[TP_MAP_LOCKS];
+};
+
+static inline pthread_rwlock_t *tp_tree_map_lock(struct tp_tree *t, const struct tp_gen *g)
+{
+	return &t->map_locks[g->node.id % TP_MAP_LOCKS];
+}
+
+int tp_tree_new(struct tp_store *s, struct tp_err *err, struct tp_tree **ret);
+void tp_tree_free(struct tp_tree *t);
+/* Fills the tree from the ledger: directories, links and special files. */
+int tp_tree_load(struct tp_tree *t, struct tp_err *err);
+/* Set once, before the first operation. */
+void tp_tree_set_hooks(struct tp_tree *t, const struct tp_tree_hooks *hooks);
+
+int tp_tree_lookup(
+	struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, struct tp_entry *ret);
+void tp_tree_forget(struct tp_tree *t, uint64_t node, uint64_t lookups);
+/* open: the file through which it is asked, or NULL. */
+int tp_tree_getattr(
+	struct tp_tree *t, struct tp_who *who, uint64_t node, struct tp_gen *open, struct tp_entry *ret);
+int tp_tree_setattr(struct tp_tree *t, struct tp_who *who, uint64_t node, struct tp_gen *open,
+	const struct tp_setattr *set, struct tp_entry *ret);
+
+/* mkdir, mknod and symlink in one: mode has the type; target: of a symbolic link; rdev: of a device. Regular files made by mknod are complete at once. */
+int tp_tree_make(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, uint32_t mode,
+	uint64_t rdev, const char *target, struct tp_entry *ret);
+/* open with O_CREAT of a name that the kernel did not know. Never -ESTALE. */
+int tp_tree_create(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, uint32_t mode,
+	int flags, struct tp_entry *ret, struct tp_opened *ret_opened);
+int tp_tree_open(struct tp_tree *t, struct tp_who *who, uint64_t node, int flags, struct tp_opened *ret);
+/* O_TMPFILE. */
+int tp_tree_tmpfile(struct tp_tree *t, struct tp_who *who, uint64_t parent, uint32_t mode, int flags,
+	struct tp_entry *ret, struct tp_opened *ret_opened);
+int tp_tree_link(struct tp_tree *t, struct tp_who *who, uint64_t node, uint64_t parent, const char *name,
+	struct tp_entry *ret);
+int tp_tree_unlink(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name);
+int tp_tree_rmdir(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name);
+/* flags: RENAME_NOREPLACE, RENAME_EXCHANGE. */
+int tp_tree_rename(struct tp_tree *t, struct tp_who *who, uint64_t from_parent, const char *from,
+	uint64_t to_parent, const char *to, unsigned flags);
+/* The text into buf (PATH_MAX), its length. */
+ssize_t tp_tree_readlink(struct tp_tree *t, uint64_t node, char *buf, size_t len);
+
+/* Is it a directory that can be opened? */
+int tp_tree_opendir(struct tp_tree *t, uint64_t node);
+/*
+ * Calls each for the names after cookie (0: from the start), in order, until it returns false. entry->node is 0 and counts nothing when take is false; else it counts a reference when each returned true. "." and ".." come first.
+ */
+int tp_tree_readdir(struct tp_tree *t, struct tp_who *who, uint64_t node, uint64_t cookie, bool take,
+	bool (*each)(
+		const char *name, size_t len, uint64_t next_cookie, const struct tp_entry *entry, void *user),
+	void *user);
+/* All changes of directories so far are on stable storage when it returns: waits for a flush. */
+int tp_tree_sync(struct tp_tree *t);
+
+int tp_tree_set_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name,
+	const void *value, size_t len, int flags);
+ssize_t tp_tree_get_xattr(
+	struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name, void *buf, size_t len);
+ssize_t tp_tree_list_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, char *buf, size_t len);
+int tp_tree_remove_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name);
+
+/* The path of a node below the mount point, "?" when it has no name. Always terminated; returns buf. */
+const char *tp_tree_path(struct tp_tree *t, uint64_t node, char *buf, size_t len);
+/* Resolves a path below the mount point without who's permissions. -ENOENT, -ENOTDIR. Counts no reference. */
+int tp_tree_resolve(struct tp_tree *t, const char *path, struct tp_attr *ret, uint64_t *ret_node);
+
+/*
+ * Below: for the parts of the store, with t->lock held (exclusively unless it says shared).
+ */
+struct tp_node *tp_tree_node(struct tp_tree *t, uint64_t id); /* shared */
+struct tp_object *tp_tree_object_of(struct tp_node *n);	      /* shared */
+struct tp_name *tp_tree_find(
+	struct tp_tree *t, const struct tp_object *parent, const char *name, size_t len); /* shared */
+/* Takes name n away and tells the kernel if tell; drops what only the name kept. */
+void tp_tree_drop_name(struct tp_tree *t, struct tp_name *n, bool tell);
+/* Takes all names of a regular file away and frees its content: eviction, ttl. */
+void tp_tree_drop_object(struct tp_tree *t, struct tp_object *o);
+/* Frees what nothing refers to any more. */
+void tp_tree_settle_gen(struct tp_tree *t, struct tp_gen *g);
+void tp_tree_settle_object(struct tp_tree *t, struct tp_object *o);
+/* Tells the kernel that the object's names, or its attributes, changed. */
+void tp_tree_tell_names(struct tp_tree *t, struct tp_object *o);
+void tp_tree_tell_node(struct tp_tree *t, uint64_t node);
+/* The rules in force. shared. */
+enum tp_commit tp_tree_commit_of(struct tp_tree *t, const struct tp_object *parent);
+bool tp_tree_pinned(struct tp_tree *t, const struct tp_object *o);
+uint64_t tp_tree_ttl_of(struct tp_tree *t, const struct tp_object *o);
+uint16_t tp_tree_depth_of(struct tp_tree *t, const struct tp_object *o);
+bool tp_tree_in_samples(struct tp_tree *t, const struct tp_object *o);
+bool tp_tree_is_stream(struct tp_tree *t, const struct tp_object *dir);
+/* Counts that o's content takes delta bytes more, in all directories above it. shared is enough. */
+void tp_tree_charge(struct tp_tree *t, struct tp_object *o, int64_t delta_bytes);
+/* Puts what is recorded of o (and of its name n, when not NULL; removed when gone) on its way to the ledger. */
+void tp_tree_note_object(struct tp_tree *t, struct tp_object *o);
+void tp_tree_note_name(struct tp_tree *t, struct tp_name *n, bool gone);
+void tp_tree_note_gone(struct tp_tree *t, struct tp_object *o);
+void tp_tree_note_dirty(struct tp_tree *t, struct tp_object *dir);
+void tp_tree_attr(struct tp_tree *t, const struct tp_object *o, const struct tp_gen *g,
+	struct tp_attr *ret);							/* shared */
+void tp_tree_entry(struct tp_tree *t, struct tp_node *n, struct tp_entry *ret); /* shared */
+/* One more reference of the kernel's. shared */
+void tp_tree_take(struct tp_node *n);
+/* A directory by its node. -ESTALE, -ENOTDIR, -ENOENT: it was removed. shared */
+int tp_tree_dir(struct tp_tree *t, uint64_t node, struct tp_object **ret);
+/* What who sees of o, or NULL. shared */
+struct tp_node *tp_tree_view(struct tp_tree *t, struct tp_who *who, struct tp_object *o);
+/* Is o a file that nobody but its writers sees? shared */
+bool tp_tree_hidden(const struct tp_object *o);
+/* Counts a hit or a miss in dir. shared */
+void tp_tree_count_use(struct tp_tree *t, struct tp_object *dir, bool hit);
+/* The glob of further temporary names, or NULL. shared */
+const char *tp_tree_temp_of(struct tp_tree *t, const struct tp_object *parent);
+/* The directory whose quota o would pass with more_bytes, or NULL. shared */
+struct tp_object *tp_tree_over_quota(struct tp_tree *t, const struct tp_object *o, uint64_t more_bytes);
+const char *tp_tree_path_locked(struct tp_tree *t, uint64_t node, char *buf, size_t len); /* shared */
+/* Makes a name of o in dir, at the end. -ENOMEM. ret may be NULL. */
+int tp_tree_add_name(struct tp_tree *t, struct tp_object *dir, const char *name, size_t len,
+	struct tp_object *o, struct tp_name **ret);
+/* May a name like this be put into dir? -EPERM, -EINVAL, -ENAMETOOLONG. shared */
+int tp_tree_allowed_name(struct tp_tree *t, const struct tp_object *dir, const char *name, uint32_t mode);
+/* A new object as who would make it in dir; in no table yet. NULL: no memory or no number. */
+struct tp_object *tp_tree_new_object(
+	struct tp_tree *t, struct tp_who *who, const struct tp_object *dir, uint32_t mode);
+/* A number that was never used for a node, inode or generation. 0: the ledger gives none. */
+uint64_t tp_tree_number(struct tp_tree *t);
+
+/* Without the lock: brings what is on its way into the journal. 0 or what the ledger said. */
+int tp_tree_record(struct tp_tree *t);
+/* The same, with the directories whose times changed. */
+void tp_tree_record_dirty(struct tp_tree *t);

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening: which generation an open of a name or node gets, and when a name has to be looked up again.
+ */
+#include "store/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+
+#include "store/cleanup.h"
+#include "store/file.h"
+
+/* Was this thread told ESTALE for this object a moment ago? Then it is served now, whatever happened since. */
+static bool told_before(struct tp_tree *t, struct tp_who *who, const struct tp_object *o)
+{
+	TP_LOCK(&t->retries_lock);
+	for (unsigned i = 0; i < TP_RETRIES; i++) {
+		if (t->retries[i].tid == who->tid && t->retries[i].ino == o->node.id && who->tid) {
+			t->retries[i].tid = 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int look_again(struct tp_tree *t, struct tp_who *who, const struct tp_object *o)
+{
+	TP_LOCK(&t->retries_lock);
+	t->retries[t->retries_next].tid = who->tid;
+	t->retries[t->retries_next].ino = o->node.id;
+	t->retries_next = (t->retries_next + 1) % TP_RETRIES;
+	tp_stats_add(&t->store->stats, TP_STAT_STALE_OPENS, 1);
+	return -ESTALE;
+}
+
+static bool is_temporary(struct tp_tree *t, const struct tp_object *dir, const char *name, size_t len)
+{
+	return tp_name_is_temporary(name, len, tp_tree_temp_of(t, dir));
+}
+
+/* Is what is written under this name seen by everybody from the start? -EPERM: nothing may be written under it. */
+static int visible_at_once(
+	struct tp_tree *t, const struct tp_object *dir, const char *name, size_t len, int flags)
+{
+	bool temporary = is_temporary(t, dir, name, len);
+	enum tp_commit step = tp_tree_commit_of(t, dir);
+
+	if (temporary || step == TP_COMMIT_LIVE)
+		return 1;
+	if (step == TP_COMMIT_RENAME)
+		return -EPERM;
+	if (flags & O_APPEND)
+		return tp_tree_is_stream(t, dir) ? -EPERM : 1;
+	return 0;
+}
+
+/* The draft that an open for writing of o joins or begins: who's own, else (without O_TRUNC) the newest of others, else a new one. */
+static int draft_to_write(
+	struct tp_tree *t, struct tp_who *who, struct tp_object *o, int flags, struct tp_gen **ret)
+{
+	struct tp_draft *d = tp_gen_draft_for(t, o, who);
+	int r;
+
+	if (d) {
+		*ret = d->gen;
+		return 0;
+	}
+	if (o->drafts && !(flags & O_TRUNC)) {
+		d = o->drafts;
+		r = tp_draft_add_viewer(d, tp_who_tgid(who));
+		if (r < 0)
+			return r;
+		*ret = d->gen;
+		return 0;
+	}
+	return tp_gen_reserve(t, who, o, ret);
+}
+
+static int open_existing(struct tp_tree *t, struct tp_who *who, struct tp_name *n, int flags,
+	struct tp_entry *ret, struct tp_opened *ret_opened)
+{
+	struct tp_object *o = n->object;
+	struct tp_node *seen = tp_tree_view(t, who, o);
+	bool write = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+	struct tp_gen *g;
+	int r, at_once;
+
+	if (!S_ISREG(o->mode))
+		return S_ISDIR(o->mode) ? -EISDIR : -ESTALE;
+	if (flags & O_EXCL)
+		return -EEXIST;
+	at_once = write ? visible_at_once(t, n->parent, n->bytes, n->len, flags) : 0;
+	if (at_once < 0)
+		return at_once;
+	if (seen && (!write || (at_once && tp_container(seen, struct tp_gen, node) == o->gen))) {
+		g = tp_container(seen, struct tp_gen, node);
+	} else {
+		r = draft_to_write(t, who, o, flags, &g);
+		if (r < 0)
+			return r;
+		tp_tree_tell_names(t, o);
+	}
+	r = tp_gen_open(t, who, g, flags, ret_opened);
+	if (r < 0) {
+		tp_tree_settle_gen(t, g);
+		return r;
+	}
+	tp_tree_entry(t, &g->node, ret);
+	tp_tree_take(&g->node);
+	return 0;
+}
+
+/* A new object in dir with a generation that is being written, not named yet. */
+static int new_file(struct tp_tree *t, struct tp_who *who, struct tp_object *dir, uint32_t mode, bool visible,
+	struct tp_gen **ret)
+{
+	struct tp_object *o = tp_tree_new_object(t, who, dir, S_IFREG | (mode & 07777));
+	struct tp_gen *g;
+
+	if (!o)
+		return -ENOMEM;
+	o->sample = tp_tree_in_samples(t, dir);
+	g = tp_gen_new(t, o, visible ? TP_GEN_LIVE : TP_GEN_DRAFT);
+	if (!g) {
+		tp_object_free(o);
+		return -ENOMEM;
+	}
+	if (visible)
+		o->gen = g;
+	*ret = g;
+	return 0;
+}
+
+static int create_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name,
+	uint32_t mode, int flags, struct tp_entry *ret, struct tp_opened *ret_opened)
+{
+	struct tp_object *dir;
+	struct tp_name *n;
+	struct tp_gen *g;
+	int r, at_once;
+
+	r = tp_tree_dir(t, parent, &dir);
+	if (r == 0)
+		r = tp_tree_allowed_name(t, dir, name, S_IFREG);
+	if (r < 0)
+		return r;
+	n = tp_tree_find(t, dir, name, strlen(name));
+	if (n)
+		return open_existing(t, who, n, flags, ret, ret_opened);
+	at_once = visible_at_once(t, dir, name, strlen(name), flags);
+	if (at_once < 0)
+		return at_once;
+	r = new_file(t, who, dir, mode, at_once, &g);
+	if (r < 0)
+		return r;
+	r = tp_gen_open(t, who, g, flags & ~O_TRUNC, ret_opened);
+	if (r == 0 && !g->draft) {
+		/* O_RDONLY with O_CREAT: an empty file all the same. */
+		r = tp_gen_start_draft(t, g);
+	}
+	if (r == 0) {
+		g->draft->opened_for_write = true;
+		r = at_once ? 0 : tp_draft_add_viewer(g->draft, tp_who_tgid(who));
+	}
+	if (r == 0)
+		r = tp_tree_add_name(t, dir, name, strlen(name), g->object, &n);
+	if (r < 0) {
+		g->opens = 0;
+		tp_gen_retire(t, g, false);
+		return r;
+	}
+	dir->mtime_ns = dir->ctime_ns = g->mtime_ns;
+	tp_tree_note_dirty(t, dir);
+	tp_tree_entry(t, &g->node, ret);
+	tp_tree_take(&g->node);
+	return 0;
+}
+
+int tp_tree_create(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, uint32_t mode,
+	int flags, struct tp_entry *ret, struct tp_opened *ret_opened)
+{
+	TP_WRLOCK(&t->lock);
+	return create_locked(t, who, parent, name, mode, flags, ret, ret_opened);
+}
+
+int tp_tree_tmpfile(struct tp_tree *t, struct tp_who *who, uint64_t parent, uint32_t mode, int flags,
+	struct tp_entry *ret, struct tp_opened *ret_opened)
+{
+	struct tp_object *dir;
+	struct tp_gen *g = NULL;
+	int r;
+
+	TP_WRLOCK(&t->lock);
+	r = tp_tree_dir(t, parent, &dir);
+	if (r == 0 && (dir == t->root || dir == t->samples || dir->node.id == TP_NODE_CONTROL))
+		r = -EPERM;
+	if (r == 0)
+		r = new_file(t, who, dir, mode, true, &g);
+	if (r < 0)
+		return r;
+	/* linkat of a file that was opened with O_EXCL is refused by the kernel. */
+	g->object->unnamed = !(flags & O_EXCL);
+	r = tp_gen_open(t, who, g, flags & ~O_TRUNC, ret_opened);
+	if (r < 0) {
+		tp_gen_retire(t, g, false);
+		return r;
+	}
+	tp_tree_entry(t, &g->node, ret);
+	tp_tree_take(&g->node);
+	return 0;
+}
+
+static int open_to_read(
+	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int flags, struct tp_opened *ret)
+{
+	struct tp_object *o = g->object;
+	int r;
+
+	if (g->state == TP_GEN_GONE)
+		return o->names ? look_again(t, who, o) : -ENOENT;
+	if (g->state == TP_GEN_OLD && g->superseded && !told_before(t, who, o))
+		return look_again(t, who, o);
+	r = tp_gen_open(t, who, g, flags, ret);
+	if (r == 0 && g->state == TP_GEN_PUBLISHED) {
+		if (tp_heat_holds(&g->heat))
+			tp_heat_touch(t->heat, &g->heat);
+		if (o->names)
+			tp_tree_count_use(t, o->names->parent, true);
+	}
+	return r;
+}
+
+static int open_to_write(
+	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int flags, struct tp_opened *ret)
+{
+	struct tp_object *o = g->object;
+	struct tp_name *n = o->names;
+	struct tp_gen *draft;
+	bool had_draft;
+	int r, at_once;
+
+	if (g->state == TP_GEN_DRAFT || g->state == TP_GEN_RESERVED)
+		return tp_gen_open(t, who, g, flags, ret);
+	if (!n) /* removed, but still open: written in place, as everywhere */
+		return g->state == TP_GEN_GONE ? -ENOENT : tp_gen_open(t, who, g, flags, ret);
+	at_once = visible_at_once(t, n->parent, n->bytes, n->len, flags);
+	if (at_once < 0)
+		return at_once;
+	if (g == o->gen &&
+		(g->state == TP_GEN_LIVE || (at_once && !o->drafts) || (at_once && told_before(t, who, o))))
+		return tp_gen_open(t, who, g, flags, ret);
+	if (at_once && !o->drafts)
+		return look_again(t, who, o); /* superseded: the current one is written in place */
+	had_draft = tp_gen_draft_for(t, o, who) != NULL;
+	r = draft_to_write(t, who, o, flags, &draft);
+	if (r < 0)
+		return r;
+	tp_gen_await(t, draft->draft);
+	if (!had_draft)
+		tp_tree_tell_names(t, o);
+	return look_again(t, who, o);
+}
+
+int tp_tree_open(struct tp_tree *t, struct tp_who *who, uint64_t node, int flags, struct tp_opened *ret)
+{
+	struct tp_node *n;
+	struct tp_gen *g;
+
+	TP_WRLOCK(&t->lock);
+	n = tp_tree_node(t, node);
+	if (!n)
+		return -ESTALE;
+	if (tp_node_kind(n) != TP_NODE_GEN)
+		return S_ISDIR(tp_tree_object_of(n)->mode) ? -EISDIR : -EINVAL;
+	g = tp_container(n, struct tp_gen, node);
+	if ((flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC))
+		return open_to_read(t, who, g, flags, ret);
+	return open_to_write(t, who, g, flags, ret);
+}

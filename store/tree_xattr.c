@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attributes: user.* are the user's own, user.tidepool.* are the rules and what tidepool knows of an object. The latter are got and set by name and never listed.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "store/cleanup.h"
+#include "store/file.h"
+#include "store/tree.h"
+
+#define OURS "user.tidepool."
+#define VALUE_BYTES_MAX 8192
+
+static const char *our_key(const char *name)
+{
+	return strncmp(name, OURS, strlen(OURS)) == 0 ? name + strlen(OURS) : NULL;
+}
+
+static bool is_users(const char *name)
+{
+	return strncmp(name, "user.", 5) == 0 && name[5];
+}
+
+/* Objects below o that were published before a time to live was set on it. */
+static void expire_below(struct tp_tree *t, struct tp_object *o)
+{
+	uint64_t ttl_s;
+
+	if (S_ISREG(o->mode)) {
+		ttl_s = tp_tree_ttl_of(t, o);
+		if (o->gen && ttl_s)
+			tp_evictor_expire(
+				t->store->evictor, o->gen->node.id, o->ctime_ns + ttl_s * TP_NS_PER_S);
+		return;
+	}
+	if (!S_ISDIR(o->mode))
+		return;
+	for (struct tp_name *n = tp_dir_next(o->dir, 0); n; n = tp_dir_next(o->dir, n->cookie))
+		expire_below(t, n->object);
+}
+
+static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_object *o, const char *key,
+	const void *value, size_t len)
+{
+	bool is_dir = S_ISDIR(o->mode), had_quota;
+	bool is_stream = tp_tree_in_samples(t, o) && is_dir;
+	struct tp_extra *extra;
+	int r;
+
+	if (strcmp(key, "tier") == 0) {
+		/* The one tier that there is: promoting to it is done already. */
+		if (len == 3 && memcmp(value, "ram", 3) == 0)
+			return 0;
+		return len == 3 && memcmp(value, "ssd", 3) == 0 ? -EOPNOTSUPP : -EINVAL;
+	}
+	if (strcmp(key, "pin") == 0 && who->uid != 0 && who->uid != geteuid())
+		return -EPERM;
+	if (o == t->root || (!S_ISREG(o->mode) && !is_dir))
+		return -EOPNOTSUPP;
+	extra = tp_object_extra(o);
+	if (!extra)
+		return -ENOMEM;
+	had_quota = extra->policy.quota_bytes > 0;
+	r = tp_policy_set(&extra->policy, key, value, len, is_dir, is_stream);
+	if (r < 0)
+		return r;
+	if ((extra->policy.quota_bytes > 0) != had_quota)
+		atomic_fetch_add(&t->quotas, had_quota ? (uint64_t)-1 : 1);
+	if (extra->policy.quota_bytes)
+		t->quota_hint = o->node.id;
+	if (strcmp(key, "ttl") == 0)
+		expire_below(t, o);
+	if (strcmp(key, "depth") == 0 && S_ISREG(o->mode) && o->gen && tp_heat_holds(&o->gen->heat))
+		tp_heat_change(
+			t->heat, &o->gen->heat, o->gen->map.pages * TP_PAGE_BYTES, tp_tree_depth_of(t, o));
+	tp_tree_note_object(t, o);
+	return 0;
+}
+
+int tp_tree_set_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name,
+	const void *value, size_t len, int flags)
+{
+	const char *key = our_key(name);
+	struct tp_node *n;
+	struct tp_object *o;
+	int r;
+
+	if (!is_users(name))
+		return -EOPNOTSUPP;
+	{
+		TP_WRLOCK(&t->lock);
+		n = tp_tree_node(t, node);
+		if (!n)
+			return -ESTALE;
+		o = tp_tree_object_of(n);
+		if (key) {
+			r = set_rule(t, who, o, key, value, len);
+		} else {
+			r = tp_object_set_xattr(o, name, value, len, flags);
+			if (r == 0) {
+				o->ctime_ns = tp_wall_ns(t->store->clock);
+				tp_tree_tell_node(t, node);
+				tp_tree_note_object(t, o);
+			}
+		}
+		if (r < 0)
+			return r;
+	}
+	tp_evictor_look(t->store->evictor);
+	return tp_tree_record(t);
+}
+
+static int checksum(struct tp_tree *t, struct tp_gen *g, char *buf, size_t len)
+{
+	tp_autofree XXH3_state_t *x = aligned_alloc(64, (sizeof(XXH3_state_t) + 63) / 64 * 64);
+	tp_autofree char *piece = malloc(TP_PIECE_BYTES);
+	uint64_t offset = 0;
+	size_t n;
+
+	if (!x || !piece)
+		return -ENOMEM;
+	(void)XXH3_64bits_reset(x);
+	while ((n = tp_file_copy(t, g, offset, piece, TP_PIECE_BYTES)) > 0) {
+		(void)XXH3_64bits_update(x, piece, n);
+		offset += n;
+	}
+	return snprintf(buf, len, "xxh3:%016" PRIx64, (uint64_t)XXH3_64bits_digest(x));
+}
+
+static int sample_state(
+	struct tp_tree *t, const struct tp_object *o, const struct tp_gen *g, char *buf, size_t len)
+{
+	if (!o->sample)
+		return -ENODATA;
+	return snprintf(buf, len, "%s", g && g->state == TP_GEN_PUBLISHED ? "ready" : "draft");
+}
+
+static int explain_file(
+	struct tp_tree *t, const struct tp_object *o, const struct tp_gen *g, char *buf, size_t len)
+{
+	size_t used = 0;
+	char name[32];
+
+	used += (size_t)snprintf(buf + used, len - used, "state: %s\n", tp_gen_state_name(g));
+	used += (size_t)snprintf(buf + used, len - used,
+		"tier: ram\nsize: %" PRIu64 "\nheld bytes: %" PRIu64 "\n", g->size,
+		g->map.pages * TP_PAGE_BYTES);
+	used += (size_t)snprintf(
+		buf + used, len - used, "generation: %" PRIu64 "\nopen: %u\n", g->number, g->opens);
+	used += (size_t)snprintf(buf + used, len - used, "can be evicted: %s\n",
+		o->sample		       ? "no, a sample"
+		: tp_tree_pinned(t, o)	       ? "no, pinned"
+		: g->opens		       ? "no, open"
+		: g->state != TP_GEN_PUBLISHED ? "no, being written"
+					       : "yes");
+	for (const struct tp_draft *d = o->drafts ? o->drafts : g->draft; d; d = d->next)
+		for (uint32_t i = 0; i < d->writers_count && used < len; i++)
+			used += (size_t)snprintf(buf + used, len - used, "written by: %d (%s)%s\n",
+				d->writers[i].process.tgid,
+				tp_process_name(d->writers[i].process.tgid, name, sizeof(name)),
+				d->gen->state == TP_GEN_LIVE ? "" : ", hidden until its last close");
+	return (int)(used < len ? used : len);
+}
+
+static int explain(
+	struct tp_tree *t, const struct tp_object *o, const struct tp_gen *g, char *buf, size_t len)
+{
+	if (g)
+		return explain_file(t, o, g, buf, len);
+	if (!S_ISDIR(o->mode))
+		return snprintf(buf, len, "state: kept in the ledger\n");
+	return snprintf(buf, len,
+		"names: %u, of them hidden drafts: %u\nheld bytes: %" PRIu64 "\nquota: %" PRIu64
+		"\ncommit: %s\npinned: %s\n",
+		o->dir->names, o->dir->hidden, atomic_load(&o->dir->bytes_below),
+		o->extra ? o->extra->policy.quota_bytes : 0, tp_commit_name(tp_tree_commit_of(t, o)),
+		tp_tree_pinned(t, o) ? "yes" : "no");
+}
+
+/* What is in force, inherited or set here. */
+static int get_rule(struct tp_tree *t, const struct tp_object *o, struct tp_gen *g, const char *key,
+	char *buf, size_t len)
+{
+	uint64_t ttl_s;
+
+	if (strcmp(key, "commit") == 0 && S_ISDIR(o->mode))
+		return snprintf(buf, len, "%s", tp_commit_name(tp_tree_commit_of(t, o)));
+	if (strcmp(key, "pin") == 0)
+		return snprintf(buf, len, "%d", tp_tree_pinned(t, o));
+	if (strcmp(key, "depth") == 0)
+		return snprintf(buf, len, "%u", tp_tree_depth_of(t, o));
+	if (strcmp(key, "ttl") == 0) {
+		ttl_s = tp_tree_ttl_of(t, o);
+		return ttl_s ? snprintf(buf, len, "%" PRIu64, ttl_s) : -ENODATA;
+	}
+	if (strcmp(key, "tier") == 0)
+		return g ? snprintf(buf, len, "ram") : -ENODATA;
+	if (strcmp(key, "generation") == 0)
+		return g && g->number ? snprintf(buf, len, "%" PRIu64, g->number) : -ENODATA;
+	if (strcmp(key, "state") == 0)
+		return sample_state(t, o, g, buf, len);
+	if (strcmp(key, "explain") == 0)
+		return explain(t, o, g, buf, len);
+	if (o->extra)
+		return tp_policy_get(&o->extra->policy, key, buf, len);
+	return -ENODATA;
+}
+
+static ssize_t get_ours(struct tp_tree *t, uint64_t node, const char *key, char *buf, size_t len)
+{
+	struct tp_node *n;
+	struct tp_object *o;
+	struct tp_gen *g;
+	int r;
+
+	{
+		TP_WRLOCK(&t->lock);
+		n = tp_tree_node(t, node);
+		if (!n)
+			return -ESTALE;
+		o = tp_tree_object_of(n);
+		g = S_ISREG(o->mode) ? tp_container(n, struct tp_gen, node) : NULL;
+		if (strcmp(key, "checksum") != 0)
+			return get_rule(t, o, g, key, buf, len);
+		if (!g || g->state != TP_GEN_PUBLISHED)
+			return -ENODATA;
+		/* It takes a while: without the lock, but it must not go meanwhile. */
+		g->busy++;
+	}
+	r = checksum(t, g, buf, len);
+	TP_WRLOCK(&t->lock);
+	g->busy--;
+	tp_tree_settle_gen(t, g);
+	return r;
+}
+
+ssize_t tp_tree_get_xattr(
+	struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name, void *buf, size_t len)
+{
+	const char *key = our_key(name);
+	tp_autofree char *value = NULL;
+	struct tp_node *n;
+	ssize_t r;
+
+	if (!is_users(name))
+		return -EOPNOTSUPP;
+	if (!key) {
+		TP_RDLOCK(&t->lock);
+		n = tp_tree_node(t, node);
+		return n ? tp_object_get_xattr(tp_tree_object_of(n), name, buf, len) : -ESTALE;
+	}
+	value = malloc(VALUE_BYTES_MAX);
+	if (!value)
+		return -ENOMEM;
+	r = get_ours(t, node, key, value, VALUE_BYTES_MAX);
+	if (r < 0 || len == 0)
+		return r;
+	if ((size_t)r > len)
+		return -ERANGE;
+	memcpy(buf, value, (size_t)r);
+	return r;
+}
+
+ssize_t tp_tree_list_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, char *buf, size_t len)
+{
+	struct tp_node *n;
+	TP_RDLOCK(&t->lock);
+
+	n = tp_tree_node(t, node);
+	return n ? tp_object_list_xattr(tp_tree_object_of(n), buf, len) : -ESTALE;
+}
+
+int tp_tree_remove_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name)
+{
+	const char *key = our_key(name);
+	struct tp_node *n;
+	struct tp_object *o;
+	int r;
+
+	if (!is_users(name))
+		return -EOPNOTSUPP;
+	{
+		TP_WRLOCK(&t->lock);
+		n = tp_tree_node(t, node);
+		if (!n)
+			return -ESTALE;
+		o = tp_tree_object_of(n);
+		r = key ? set_rule(t, who, o, key, "", 0) : tp_object_remove_xattr(o, name);
+		if (r < 0)
+			return r;
+		o->ctime_ns = tp_wall_ns(t->store->clock);
+		tp_tree_tell_node(t, node);
+		tp_tree_note_object(t, o);
+	}
+	return tp_tree_record(t);
+}
