@@ -17,15 +17,21 @@ extern char **environ;
 
 /* libfuse reports through one function for the whole process, without an argument. */
 static pthread_mutex_t words_lock = PTHREAD_MUTEX_INITIALIZER;
-static char words[sizeof(((struct tp_err *)0)->text)]; /* what it said first; by words_lock */
+static char words[sizeof(
+	((struct tp_err *)0)->text)]; /* the first line that it said, perhaps in pieces; by words_lock */
+static bool words_whole;	      /* by words_lock */
 
 __attribute__((format(printf, 2, 0))) static void note_words(
 	enum fuse_log_level level, const char *fmt, va_list ap)
 {
-	if (words[0] || level > FUSE_LOG_WARNING)
+	size_t len = strlen(words);
+
+	if (words_whole || level > FUSE_LOG_WARNING)
 		return;
-	(void)vsnprintf(words, sizeof(words), fmt, ap);
-	words[strcspn(words, "\n")] = 0;
+	(void)vsnprintf(words + len, sizeof(words) - len, fmt, ap);
+	len = strcspn(words, "\n");
+	words_whole = words[len] == '\n';
+	words[len] = 0;
 }
 
 /* What libfuse said, without its own name in front, or other when it said nothing. */
@@ -135,7 +141,7 @@ static int find_mount(const char *mountpoint, unsigned *ret_maj, unsigned *ret_m
 int tp_device_mount(const struct tp_device_options *options, struct tp_err *err, struct tp_device *ret)
 {
 	const char *own = options->fuse_options ? options->fuse_options : "";
-	struct tp_device d = {.fd = -1};
+	int fd = -1;
 	tp_autofree char *mountpoint = NULL;
 	tp_autofree char *list = NULL;
 	int r;
@@ -152,21 +158,23 @@ int tp_device_mount(const struct tp_device_options *options, struct tp_err *err,
 	{
 		TP_LOCK(&words_lock);
 		words[0] = 0;
+		words_whole = false;
 		fuse_set_log_func(note_words);
-		r = mount_by_libfuse(mountpoint, list, err, &d.fd);
+		r = mount_by_libfuse(mountpoint, list, err, &fd);
 		fuse_set_log_func(NULL);
 	}
 	if (r < 0)
 		return r;
-	(void)find_mount(mountpoint, &d.maj, &d.min);
-	d.mountpoint = tp_steal_ptr(mountpoint);
-	*ret = d;
+	tp_device_wrap(fd, ret);
+	(void)find_mount(mountpoint, &ret->maj, &ret->min);
+	ret->mountpoint = tp_steal_ptr(mountpoint);
 	return 0;
 }
 
 void tp_device_wrap(int fd, struct tp_device *ret)
 {
-	*ret = (struct tp_device){.fd = fd};
+	memset(ret, 0, sizeof(*ret));
+	ret->fd = fd;
 }
 
 /* The kernel shows an error when the connection has ended; its device number may be another mount's from then on. */
@@ -174,6 +182,8 @@ static bool is_connected(const struct tp_device *d)
 {
 	struct pollfd p = {.fd = d->fd};
 
+	if (atomic_load(&d->hung_up))
+		return false;
 	return poll(&p, 1, 0) != 1 || !(p.revents & POLLERR);
 }
 
@@ -274,6 +284,7 @@ void tp_device_hang_up(struct tp_device *d)
 {
 	tp_autoclose int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+	atomic_store(&d->hung_up, true);
 	/* Without it the connection lives until tp_device_close(), which is a matter of a moment. */
 	if (null >= 0)
 		(void)dup3(null, d->fd, O_CLOEXEC);

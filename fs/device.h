@@ -8,14 +8,16 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "store/errtext.h"
 
 struct tp_device {
-	int fd;		   /* -1: none */
-	char *mountpoint;  /* absolute, without links; NULL: a descriptor without a mount (tests) */
-	unsigned maj, min; /* of the mount's st_dev; 0:0 when not known */
+	int fd;		      /* -1: none */
+	char *mountpoint;     /* absolute, without links; NULL: a descriptor without a mount (tests) */
+	unsigned maj, min;    /* of the mount's st_dev; 0:0 when not known */
+	_Atomic bool hung_up; /* fd is not the connection any more */
 };
 
 struct tp_device_options {

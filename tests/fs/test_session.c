@@ -42,7 +42,7 @@ struct rig {
 	int kernel; /* our end */
 	pthread_t thread;
 	sem_t entered, go;
-	_Atomic unsigned released, handled, ready, cancelled;
+	_Atomic unsigned released, handled, ready, cancelled, threads;
 	int served;
 	struct tp_wait wait;
 };
@@ -101,9 +101,13 @@ static void take(struct rig *g, struct tp_request *r)
 
 static void handle(struct tp_request *r, void *user)
 {
+	static _Thread_local struct rig *seen;
 	struct rig *g = user;
 	uint32_t answer[2];
 
+	if (seen != g)
+		atomic_fetch_add(&g->threads, 1);
+	seen = g;
 	atomic_fetch_add(&g->handled, 1);
 	cr_expect_eq(((const char *)r->arg)[r->arg_len], 0);
 	switch ((enum node)r->caller.node) {
@@ -187,13 +191,32 @@ static int reply(struct rig *g, uint64_t unique, void *buf, size_t len, size_t *
 	return h.error;
 }
 
+static uint64_t next_unique(void)
+{
+	static _Atomic uint64_t unique = 1000;
+
+	return atomic_fetch_add(&unique, 2);
+}
+
 static int ask(struct rig *g, uint32_t opcode, uint64_t node, const void *arg, size_t len)
 {
-	static uint64_t unique = 1000;
+	uint64_t unique = next_unique();
 
-	unique += 2;
 	send_frame(g, opcode, unique, node, arg, len);
 	return reply(g, unique, NULL, 0, NULL);
+}
+
+/* A small request of thread pid that nobody waits for yet. */
+static uint64_t send_small(struct rig *g, uint32_t pid)
+{
+	struct fuse_in_header h = {.len = sizeof(h),
+		.opcode = FUSE_STATFS,
+		.unique = next_unique(),
+		.nodeid = NODE_ECHO,
+		.pid = pid};
+
+	cr_expect_eq(write(g->kernel, &h, sizeof(h)), sizeof(h));
+	return h.unique;
 }
 
 static void rig_make(struct rig *g, uint64_t pool_bytes, unsigned threads)
@@ -755,33 +778,57 @@ Test(session, each_allocation_of_a_new_one_may_fail)
 	close(ends[0]);
 }
 
-/* Many threads ask at once; every answer must be there, once. */
-static void *storm(void *arg)
+Test(session, one_client_is_served_by_one_thread)
 {
-	struct rig *g = arg;
-	static _Atomic uint64_t next = 100000;
-
-	for (unsigned i = 0; i < 2000; i++) {
-		struct fuse_in_header h = {.len = sizeof(h),
-			.opcode = FUSE_STATFS,
-			.unique = atomic_fetch_add(&next, 2),
-			.nodeid = NODE_ECHO,
-			.pid = 20 + (uint32_t)(pthread_self() >> 12) % 7};
-
-		cr_expect_eq(write(g->kernel, &h, sizeof(h)), sizeof(h));
-	}
-	return NULL;
-}
-
-Test(session, a_crowd_of_clients_is_answered_by_several_threads)
-{
-	pthread_t clients[4];
 	struct rig g;
 
 	rig_make(&g, POOL_BYTES, 4);
 	rig_init(&g);
-	for (unsigned i = 0; i < 4; i++)
-		cr_assert_eq(pthread_create(&clients[i], NULL, storm, &g), 0);
+	for (unsigned i = 0; i < 5000; i++)
+		cr_assert_eq(reply(&g, send_small(&g, 42), NULL, 0, NULL), 0);
+	cr_assert_eq(atomic_load(&g.threads), 1);
+	rig_end(&g);
+}
+
+Test(session, clients_in_turn_are_served_by_several_threads_and_then_by_one, .timeout = 60)
+{
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 4);
+	rig_init(&g);
+	for (unsigned i = 0; atomic_load(&g.threads) < 2; i++)
+		cr_assert_eq(reply(&g, send_small(&g, 42 + i % 2), NULL, 0, NULL), 0);
+	for (unsigned i = 0; i < 2000; i++)
+		cr_assert_eq(reply(&g, send_small(&g, 42), NULL, 0, NULL), 0);
+	rig_end(&g);
+}
+
+struct crowd {
+	struct rig *rig;
+	uint32_t pid;
+};
+
+static void *storm(void *arg)
+{
+	struct crowd *c = arg;
+
+	for (unsigned i = 0; i < 2000; i++)
+		(void)send_small(c->rig, c->pid);
+	return NULL;
+}
+
+Test(session, each_request_of_a_crowd_is_answered, .timeout = 60)
+{
+	pthread_t clients[4];
+	struct crowd crowd[4];
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 4);
+	rig_init(&g);
+	for (unsigned i = 0; i < 4; i++) {
+		crowd[i] = (struct crowd){&g, 20 + i};
+		cr_assert_eq(pthread_create(&clients[i], NULL, storm, &crowd[i]), 0);
+	}
 	for (unsigned i = 0; i < 8000; i++) {
 		struct fuse_out_header h;
 
