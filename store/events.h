@@ -27,7 +27,8 @@ struct tp_events;
  * state NULL: memory only (tests). The directory exists. Errors: what open gives, -ENOMEM, with text. clock
  * outlives the events.
  */
-int tp_events_open(const char *state, const struct tp_clock *clock, uint64_t size_max_bytes, struct tp_err *err, struct tp_events **ret);
+int tp_events_open(const char *state, const struct tp_clock *clock, uint64_t size_max_bytes,
+	struct tp_err *err, struct tp_events **ret);
 /* NULL is allowed. */
 void tp_events_close(struct tp_events *e);
 
@@ -35,7 +36,8 @@ void tp_events_close(struct tp_events *e);
  * Says one event. kind is a word of at most 64 characters; a line of more than 8 KiB is cut short. e may be
  * NULL: nothing happens.
  */
-__attribute__((format(printf, 3, 4))) void tp_events_say(struct tp_events *e, const char *kind, const char *fmt, ...);
+__attribute__((format(printf, 3, 4))) void tp_events_say(
+	struct tp_events *e, const char *kind, const char *fmt, ...);
 
 /* The length of the stream so far. */
 uint64_t tp_events_size(struct tp_events *e);

@@ -40,10 +40,11 @@ struct tp_ledger;
 struct tp_ledger_batch;
 
 struct tp_ledger_info {
-	unsigned char uuid[16];	 /* of this store, made with it */
-	bool created;		 /* it was made just now */
-	uint64_t replayed;	 /* journal records that were applied at open */
-	uint64_t dropped_bytes;	 /* of the journal, left out: a torn record, or lost in a crash of the machine */
+	unsigned char uuid[16]; /* of this store, made with it */
+	bool created;		/* it was made just now */
+	uint64_t replayed;	/* journal records that were applied at open */
+	uint64_t
+		dropped_bytes; /* of the journal, left out: a torn record, or lost in a crash of the machine */
 };
 
 /*
@@ -67,7 +68,8 @@ void tp_ledger_batch_free(struct tp_ledger_batch *b);
  */
 int tp_ledger_batch_put(struct tp_ledger_batch *b, enum tp_ledger_table t, const void *key, size_t key_len,
 	const void *value, size_t value_len);
-int tp_ledger_batch_remove(struct tp_ledger_batch *b, enum tp_ledger_table t, const void *key, size_t key_len);
+int tp_ledger_batch_remove(
+	struct tp_ledger_batch *b, enum tp_ledger_table t, const void *key, size_t key_len);
 /*
  * Appends b to the journal: all of it survives SIGKILL from now on, or none of it. b is empty afterwards, on
  * success, and unchanged otherwise.
@@ -90,7 +92,8 @@ int tp_ledger_trouble(struct tp_ledger *l);
  * of the scan.
  */
 int tp_ledger_scan(struct tp_ledger *l, enum tp_ledger_table t,
-	int (*each)(const void *key, size_t key_len, const void *value, size_t value_len, void *user), void *user);
+	int (*each)(const void *key, size_t key_len, const void *value, size_t value_len, void *user),
+	void *user);
 
 /*
  * A number that this store never gave out before, 1 or more. Blocks of 65,536 are reserved durably ahead, the

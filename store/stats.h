@@ -17,7 +17,8 @@
 	X(PUBLISHED, "published_total", "generations published")                                             \
 	X(DEDUPED, "dedup_total", "publications whose bytes were there already")                             \
 	X(DROPPED, "drafts_dropped_total", "drafts dropped because a writer ended badly or was unlinked")    \
-	X(UNKNOWN_END, "drafts_unknown_end_total", "drafts published though how a writer ended cannot be known") \
+	X(UNKNOWN_END, "drafts_unknown_end_total",                                                           \
+		"drafts published though how a writer ended cannot be known")                                \
 	X(EVICTED, "evicted_total", "objects evicted for room")                                              \
 	X(EVICTED_BYTES, "evicted_bytes_total", "bytes evicted for room")                                    \
 	X(EXPIRED, "expired_total", "objects whose ttl ran out")                                             \
@@ -26,7 +27,8 @@
 	X(MISSES, "misses_total", "look-ups in cache/ that found nothing")                                   \
 	X(READ_BYTES, "read_bytes_total", "bytes read through the daemon")                                   \
 	X(WRITTEN_BYTES, "written_bytes_total", "bytes written")                                             \
-	X(ADOPTED_BYTES, "adopted_bytes_total", "bytes written that were not copied after the kernel's copy") \
+	X(ADOPTED_BYTES, "adopted_bytes_total",                                                              \
+		"bytes written that were not copied after the kernel's copy")                                \
 	X(NOSPACE, "nospace_total", "writes that were answered ENOSPC")                                      \
 	X(PARKED, "parked_total", "requests that had to wait")                                               \
 	X(NOTIFIES, "notifies_total", "invalidations sent to the kernel")                                    \
@@ -53,8 +55,8 @@ enum tp_histogram {
 		TP_HIST_COUNT
 };
 
-#define TP_STATS_OPS_MAX 64    /* FUSE opcodes, by number */
-#define TP_STATS_BUCKETS 26    /* le 1 us, 2 us, ... 16.8 s, +Inf */
+#define TP_STATS_OPS_MAX 64 /* FUSE opcodes, by number */
+#define TP_STATS_BUCKETS 26 /* le 1 us, 2 us, ... 16.8 s, +Inf */
 
 struct tp_stats_histogram {
 	_Atomic uint64_t bucket[TP_STATS_BUCKETS];

@@ -210,8 +210,8 @@ Test(events, a_full_disk_drops_whole_lines_and_says_so_when_there_is_room)
 	say_number(e, 3);
 	assert_stream(e, TIME "n 000000\n" TIME "dropped 2 events could not be kept\n" TIME "n 000003\n");
 	say_number(e, 4);
-	assert_stream(e, TIME "n 000000\n" TIME "dropped 2 events could not be kept\n" TIME
-			      "n 000003\n" TIME "n 000004\n");
+	assert_stream(e, TIME "n 000000\n" TIME "dropped 2 events could not be kept\n" TIME "n 000003\n" TIME
+			      "n 000004\n");
 	tp_events_close(e);
 }
 

@@ -86,7 +86,10 @@ static void append(struct tp_journal *j, const char *key, const char *value)
 	tp_journal_record_fini(&rec);
 }
 
-/* A file of records with these sequences, all of one boot. 0 in sequences ends them. ret_ends: where each record ends. */
+/*
+ * A file of records with these sequences, all of one boot. 0 in sequences ends them. ret_ends: where each
+ * record ends.
+ */
 static size_t write_records(const char *path, const uint64_t *sequences, uint64_t boot, size_t *ret_ends)
 {
 	static char file[65536];

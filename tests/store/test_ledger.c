@@ -448,8 +448,9 @@ Test(ledger, the_ledgers_own_keys_and_wrong_lengths_are_refused)
 }
 
 /*
- * The child changes a small set of keys for ever, three in each batch, and tells each number of a batch when it was applied. After
- * SIGKILL the ledger holds exactly what the told batches made, and perhaps the one after them.
+ * The child changes a small set of keys for ever, three in each batch, and tells each number of a batch when
+ * it was applied. After SIGKILL the ledger holds exactly what the told batches made, and perhaps the one
+ * after them.
  */
 #define KEYS 29
 
@@ -521,7 +522,10 @@ Test(ledger, sigkill_at_any_moment_loses_nothing_that_was_applied_and_undoes_not
 		if (pid == 0)
 			apply_for_ever(dir.path, fd[1], n + 1);
 		(void)tp_close(fd[1]);
-		/* The rounds stop after different numbers of changes, and so in different moments of the writer. */
+		/*
+		 * The rounds stop after different numbers of changes, and so in different moments of the
+		 * writer.
+		 */
 		for (unsigned i = 0; i < 1 + round * 37 % 500; i++) {
 			cr_assert(read_told(fd[0], &told));
 			cr_assert_eq(told, n + 1);
