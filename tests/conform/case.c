@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -179,6 +180,8 @@ static void become(const struct tp_ids *ids)
 	OK(setgroups(alone ? 0 : 1, &ids->group));
 	OK(setresgid(ids->gid, ids->gid, ids->gid));
 	OK(setresuid(ids->uid, ids->uid, ids->uid));
+	/* Or /proc would hide from the first process where this one waits. */
+	OK(prctl(PR_SET_DUMPABLE, 1));
 }
 
 static void await_child(pid_t pid)

@@ -277,6 +277,8 @@ static void become(const struct run *run)
 	if (setgroups(0, NULL) < 0 || setresgid(run->uid, run->uid, run->uid) < 0 ||
 		setresuid(run->uid, run->uid, run->uid) < 0)
 		die("cannot become another user for", run->dir);
+	/* Or /proc would hide from a case where its second process waits. */
+	(void)prctl(PR_SET_DUMPABLE, 1);
 }
 
 /* Runs what the filter lets through; returns main's exit status. */
