@@ -46,7 +46,7 @@ _Static_assert(sizeof(struct tp_heat_entry) <= 40, "it is in every object");
 #define WINDOW_MAX 32
 #define WINDOW_PART 32
 /* How many that may not go are passed over in one queue before the other one is asked. */
-#define REFUSALS_MAX 64
+#define REFUSALS_MAX 16
 #define USES_MAX 3
 #define LIVES_MAX 2
 #define N_WALKS 8
@@ -462,9 +462,9 @@ void tp_heat_remove(struct tp_heat *h, struct tp_heat_entry *e, bool evicted)
 struct search {
 	bool (*may_go)(struct tp_heat_entry *e, void *user);
 	void *user;
-	/* The refused are at the front of each queue: how many, and the last of them, or the head. */
+	/* The refused are at the front of each queue, in their order: how many, and the oldest of them, or the head. */
 	uint64_t refused[N_QUEUES];
-	struct tp_list *last_refused[N_QUEUES];
+	struct tp_list *oldest_refused[N_QUEUES];
 };
 
 /* To the young end, behind `at`, in no walk. */
@@ -507,16 +507,16 @@ static struct tp_heat_entry *search_queue(
 		while (q->count > s->refused[queue] && entry_of(q->list.prev)->lives) {
 			e = entry_of(q->list.prev);
 			e->lives--;
-			spare(h, e, s->last_refused[queue]);
+			spare(h, e, s->oldest_refused[queue]);
 		}
 		e = coldest(q, s->refused[queue]);
 		if (!e)
 			return NULL;
 		if (!s->may_go || s->may_go(e, s->user))
 			return e;
-		spare(h, e, s->last_refused[queue]);
-		s->last_refused[queue] = &e->link;
-		s->refused[queue]++;
+		spare(h, e, &q->list);
+		if (s->refused[queue]++ == 0)
+			s->oldest_refused[queue] = &e->link;
 	}
 	return NULL;
 }
@@ -527,7 +527,8 @@ struct tp_heat_entry *tp_heat_victim(
 	struct search s = {
 		.may_go = may_go,
 		.user = user,
-		.last_refused = {[IN_FRESH] = &h->queues[IN_FRESH].list, [IN_HOT] = &h->queues[IN_HOT].list},
+		.oldest_refused =
+			{[IN_FRESH] = &h->queues[IN_FRESH].list, [IN_HOT] = &h->queues[IN_HOT].list},
 	};
 	int first = h->queues[IN_FRESH].size_kib > fresh_allowed_kib(h) || !h->queues[IN_HOT].count ? IN_FRESH
 												    : IN_HOT;
