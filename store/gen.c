@@ -92,7 +92,8 @@ static void free_gen(struct tp_tree *t, struct tp_gen *g)
 
 static void leave_old_list(struct tp_tree *t, struct tp_gen *g)
 {
-	if (tp_list_empty(&g->heat.link))
+	/* While it is current the same link is in the order of eviction. */
+	if (g->state != TP_GEN_OLD || tp_list_empty(&g->heat.link))
 		return;
 	tp_list_remove(&g->heat.link);
 	atomic_fetch_sub(&t->old_bytes, g->map.pages * TP_PAGE_BYTES);
