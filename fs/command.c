@@ -6,7 +6,31 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fs/options.h"
+
 const struct tp_command tp_commands[] = {
+	{
+		.name = "mount",
+		.usage = "STATE MOUNTPOINT [-o OPTION[,OPTION]...] [-f]",
+		.summary = "mount the store that lives in the directory STATE",
+		.text = "STATE is made when it is missing. Returns when the mount answers. For root or,\n"
+			"with fusermount3, for any user. `tidepool STATE MOUNTPOINT -o ...` is the same,\n"
+			"for fstab: STATE MOUNTPOINT fuse.tidepool ram=8G,nofail 0 0\n"
+			"\n"
+			"  -f, --foreground  stay, and log to standard error\n"
+			"\n"
+			"Options, with their defaults; each may stand in the environment (TIDEPOOL_RAM):\n",
+		.more = tp_options_help,
+		.run = tp_command_mount,
+	},
+	{
+		.name = "umount",
+		.usage = "MOUNTPOINT...",
+		.summary = "unmount, and wait until everything is in its place",
+		.text = "Returns when the daemon has ended, and says what it had to leave, such as files\n"
+			"that are still open. A dead mount is cleared.\n",
+		.run = tp_command_umount,
+	},
 	{
 		.name = "status",
 		.usage = "[--json] [MOUNTPOINT|STATE]...",
@@ -53,9 +77,8 @@ const struct tp_command tp_commands[] = {
 		.name = "set",
 		.usage = "PATH KEY[=VALUE]...",
 		.summary = "set or remove attributes of an object or a directory",
-		.text = "KEY as in `tidepool get`. KEY without =VALUE removes the attribute, so that what "
-			"is\n"
-			"inherited or the default holds again.\n"
+		.text = "KEY as in `tidepool get`. KEY without =VALUE removes the attribute, so that\n"
+			"what is inherited or the default holds again.\n"
 			"\n"
 			"  tidepool set /mnt/cache/repo pin=1\n"
 			"  tidepool set /mnt/cache/logs commit=live\n",
@@ -73,8 +96,7 @@ const struct tp_command tp_commands[] = {
 		.name = "warm",
 		.usage = "PATH...",
 		.summary = "read objects, and all below a directory, so that they are hot",
-		.text = "What is read is among the last that are evicted, and is in the kernel's page "
-			"cache.\n"
+		.text = "What is read is evicted late, and is in the kernel's page cache.\n"
 			"Shows its progress on a terminal, and is quiet otherwise.\n",
 		.run = tp_command_warm,
 	},

@@ -26,29 +26,7 @@
 
 /* What `get` asks for when no key is given; what an object does not have is left out. */
 static const char *const keys[] = {
-	"tier",
-	"generation",
-	"checksum",
-	"pin",
-	"depth",
-	"ttl",
-	"quota",
-	"commit",
-	"state",
-	"attempts",
-	"high",
-	"low",
-	"stall",
-	"retain",
-	"memory",
-	"max_attempts",
-	"claim_timeout",
-	"max_age",
-	"schema",
-	"run",
-	"temp",
-	NULL,
-};
+	"tier", "generation", "checksum", "state", "commit", "pin", "depth", "ttl", "quota", "temp", NULL};
 
 /* Skips a "--"; an argument that looks like an option is wrong. Returns the index of the first argument, or -1 after an error. */
 static int arguments(int argc, char **argv, int least, const char *what)
