@@ -184,7 +184,7 @@ static bool is_mounted(const struct rig *g)
 	FILE *f = fopen("/proc/self/mounts", "r");
 
 	cr_assert_not_null(f);
-	(void)snprintf(want, sizeof(want), "test %s fuse.tidepool ", g->dir);
+	(void)snprintf(want, sizeof(want), "test %.63s fuse.tidepool ", g->dir);
 	while (fgets(line, sizeof(line), f))
 		found = found || strncmp(line, want, strlen(want)) == 0;
 	(void)fclose(f);
@@ -208,7 +208,7 @@ static int open_file(const struct rig *g, int flags)
 	char path[80];
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "%s/file", g->dir);
+	(void)snprintf(path, sizeof(path), "%.63s/file", g->dir);
 	fd = open(path, flags | O_CLOEXEC);
 	cr_assert_geq(fd, 0, "%s", strerror(errno));
 	return fd;
@@ -329,7 +329,7 @@ Test(device, a_user_mounts_writes_and_stops, .timeout = 60)
 	if (access("/usr/bin/fusermount3", X_OK) != 0)
 		cr_skip_test("no fusermount3");
 	/* Not every machine lets users open the device; for us this one does. */
-	(void)snprintf(node, sizeof(node), "%s.node", g->dir);
+	(void)snprintf(node, sizeof(node), "%.63s.node", g->dir);
 	cr_assert_eq(mknod(node, S_IFCHR | 0666, makedev(10, 229)), 0);
 	cr_assert_eq(chmod(node, 0666), 0);
 	status = mount(node, "/dev/fuse", NULL, MS_BIND, NULL);
