@@ -124,6 +124,7 @@ static int write_locked(struct tp_tree *t, struct tp_gen *g, const struct tp_wri
 	if (w->offset + w->len > g->size)
 		g->size = w->offset + w->len;
 	g->mtime_ns = now(t);
+	atomic_store_explicit(&g->object->ctime_ns, g->mtime_ns, memory_order_relaxed);
 	tp_draft_note_written(g->draft, w->offset, w->offset + w->len);
 	return 0;
 }
@@ -253,8 +254,10 @@ int tp_file_allocate(
 		delta = -(int64_t)g->map.pages;
 		r = allocate_locked(t, g, mode, offset, len);
 		delta += (int64_t)g->map.pages;
-		if (r == 0)
+		if (r == 0) {
 			g->mtime_ns = now(t);
+			atomic_store_explicit(&g->object->ctime_ns, g->mtime_ns, memory_order_relaxed);
+		}
 	}
 	{
 		TP_RDLOCK(&t->lock);
@@ -288,6 +291,7 @@ int tp_file_resize(struct tp_tree *t, struct tp_gen *g, uint64_t size)
 		delta += (int64_t)g->map.pages;
 		g->size = size;
 		g->mtime_ns = now(t);
+		atomic_store_explicit(&g->object->ctime_ns, g->mtime_ns, memory_order_relaxed);
 		if (g->draft)
 			tp_draft_note_written(g->draft, size, UINT64_MAX);
 	}

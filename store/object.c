@@ -22,7 +22,8 @@ struct tp_object *tp_object_new(uint64_t ino, uint32_t mode, uint32_t uid, uint3
 	o->mode = mode;
 	o->uid = uid;
 	o->gid = gid;
-	o->ctime_ns = o->atime_ns = o->mtime_ns = now_ns;
+	o->atime_ns = o->mtime_ns = now_ns;
+	atomic_init(&o->ctime_ns, now_ns);
 	if (S_ISDIR(mode)) {
 		o->dir = calloc(1, sizeof(*o->dir));
 		if (!o->dir) {

@@ -111,7 +111,8 @@ struct tp_extra {
 struct tp_object {
 	struct tp_node node; /* a regular file's has an id (the inode number) and is in no table */
 	uint32_t mode, uid, gid, nlink;
-	uint64_t ctime_ns, atime_ns;
+	_Atomic uint64_t ctime_ns; /* writes move it without tree.lock */
+	uint64_t atime_ns;
 	uint64_t mtime_ns;     /* a regular file's is its generation's */
 	struct tp_name *names; /* the first decides which policy holds */
 	union {
