@@ -234,11 +234,8 @@ int tp_piece_plan_finish(struct tp_piece_plan *pl, struct tp_pool *p, struct tp_
 	if (r < 0)
 		return r;
 	r = take_slot(pl, p);
-	if (r < 0) {
-		/* It is still old's. */
-		pl->pages.slot_bytes = 0;
+	if (r < 0)
 		goto give_back;
-	}
 	r = pack(&pl->pages, pl->index, &fresh);
 	if (r < 0)
 		goto give_back;

@@ -275,6 +275,28 @@ Test(map, a_settled_tail_takes_a_slot_and_can_be_written_again)
 	tp_pool_free(p);
 }
 
+Test(map, a_page_with_others_after_it_does_not_become_a_slot)
+{
+	struct tp_pool *p = pool_of(MIB);
+	struct tp_map m;
+
+	tp_map_init(&m);
+	cr_assert_eq(tp_map_write(&m, p, 0, "first", 5), 0);
+	cr_assert_eq(tp_map_reserve(&m, p, 0, 3 * PAGE), 0);
+	/* What is reserved beyond the end cannot be let go of. */
+	heap_fail_at(1);
+	tp_map_settle(&m, p, 5);
+	cr_assert(heap_fail_off());
+	cr_assert_eq(tp_map_write(&m, p, 2 * PAGE, "last", 4), 0);
+	tp_map_settle(&m, p, 2 * PAGE + 4);
+	cr_assert_eq(m.pages, 3);
+	reads_as(&m, p, 0, "first", 6);
+	reads_as(&m, p, 2 * PAGE, "last", 5);
+	tp_map_fini(&m, p);
+	pool_is_empty(p);
+	tp_pool_free(p);
+}
+
 Test(map, a_tail_in_a_slot_is_cut_and_punched)
 {
 	struct tp_pool *p = pool_of(4 * MIB);
@@ -357,8 +379,8 @@ Test(map, a_read_says_how_far_its_vector_goes)
 
 struct model {
 	struct tp_map map;
-	uint64_t base; /* offset of the first byte of the model in the file */
-	uint64_t size; /* no bytes but zero from here on */
+	uint64_t base;	  /* offset of the first byte of the model in the file */
+	uint64_t settled; /* with this size, counted from base */
 	bool touched[MODEL_PAGES];
 	unsigned char bytes[MODEL_PAGES * PAGE];
 };
@@ -448,7 +470,6 @@ static int do_adopt(struct world *w, struct model *o, uint64_t at, uint64_t len)
 	at = at / PAGE * PAGE;
 	if (!pages)
 		return 0;
-	/* The heap may only fail while the map has the pages to itself. */
 	r = tp_pool_get(w->pool, pages, runs, 1 + (unsigned)rand_r(&w->seed) % 64, &count);
 	if (r < 0)
 		return r;
@@ -503,6 +524,7 @@ static int do_clone(struct world *w, struct model *o, struct model *to)
 	tp_map_fini(&to->map, w->pool);
 	to->map = copy;
 	to->base = o->base;
+	to->settled = o->settled;
 	memcpy(to->touched, o->touched, sizeof(to->touched));
 	memcpy(to->bytes, o->bytes, sizeof(to->bytes));
 	return 0;
@@ -514,6 +536,7 @@ static void do_settle(struct world *w, struct model *o)
 
 	while (size && !o->bytes[size - 1])
 		size--;
+	o->settled = size;
 	tp_map_settle(&o->map, w->pool, o->base + size);
 }
 
@@ -527,9 +550,17 @@ static void one_step(struct world *w)
 
 	if (rand_r(&w->seed) % 3)
 		len %= 3 * PAGE;
+	/* At the end, where a slot may be, and after it. */
+	if (rand_r(&w->seed) % 4 == 0) {
+		at = o->settled / PAGE * PAGE + pick(w, PAGE);
+		at -= at > PAGE && rand_r(&w->seed) & 1 ? PAGE : 0;
+		at = at < MODEL_BYTES ? at : MODEL_BYTES - 1;
+		len = pick(w, 2 * PAGE);
+		len = len < MODEL_BYTES - at ? len : MODEL_BYTES - at;
+	}
 	if (rand_r(&w->seed) % 8 == 0)
 		heap_fail_at(1 + (unsigned)rand_r(&w->seed) % 5);
-	switch (rand_r(&w->seed) % 12) {
+	switch (rand_r(&w->seed) % 14) {
 	case 0:
 		r = do_truncate(w, o, at);
 		break;
@@ -547,9 +578,11 @@ static void one_step(struct world *w)
 		break;
 	case 5:
 	case 6:
+	case 7:
+	case 8:
 		do_settle(w, o);
 		break;
-	case 7:
+	case 9:
 		r = do_adopt(w, o, at, len);
 		break;
 	default:

@@ -289,8 +289,11 @@ Test(pool, several_files_are_used_one_run_never_crosses_them)
 	cr_assert_eq(tp_pool_get(p, 65, runs, 1, &count), -ENOSPC);
 	cr_assert_eq(tp_pool_get(p, 150, runs, 16, &count), 0);
 	cr_assert_eq(count, 3);
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
 		memset(tp_pool_at(p, runs[i].page), 1, (size_t)runs[i].pages * 4096);
+		for (unsigned k = 0; k < count; k++)
+			cr_assert_neq(runs[i].page + runs[i].pages, runs[k].page);
+	}
 	for (unsigned i = 0; i < count; i++)
 		tp_pool_put(p, runs[i].page, runs[i].pages);
 	cr_assert_eq(tp_pool_free_pages(p), 192);
