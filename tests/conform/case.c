@@ -208,7 +208,7 @@ bool tp_child_enter(const struct tp_ids *ids)
 	return true;
 }
 
-void tp_child_leave(void)
+bool tp_child_leave(void)
 {
 	_exit(0);
 }

@@ -125,12 +125,12 @@ extern const struct tp_ids tp_bob;   /* 12345:12345, no group */
  * AS (&tp_bob) { ... } runs the block in a child with these ids and no capabilities; AS (TP_SAME) { ... } as the same user.
  * The parent waits; a check that fails in the child ends the case.
  */
-#define AS(ids) for (bool tp_in = tp_child_enter(ids); tp_in; tp_child_leave())
+#define AS(ids) for (bool tp_in = tp_child_enter(ids); tp_in; tp_in = tp_child_leave())
 /* For AS: nobody else, just another process. */
 #define TP_SAME NULL
 
 bool tp_child_enter(const struct tp_ids *ids);
-void tp_child_leave(void) __attribute__((noreturn));
+bool tp_child_leave(void);
 
 /* Two processes that run at once and tell each other when to go on. */
 struct tp_side {

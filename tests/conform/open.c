@@ -2,7 +2,7 @@
 /* open, creat, openat: errors, flags, modes. */
 #include "files.h"
 
-#include <sys/socket.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 
 /* ---- what is missing or in the way ---- */
@@ -541,6 +541,9 @@ TP_CASE(open, many_descriptors_of_one_file, TP_ANYBODY)
 
 TP_CASE(open, fd_limit_is_emfile_and_creates_nothing, TP_ANYBODY)
 {
+	struct rlimit limit = {64, 64};
+
+	OK(setrlimit(RLIMIT_NOFILE, &limit));
 	while (open("/dev/null", O_RDONLY) >= 0)
 		continue;
 	EQ(errno, EMFILE);

@@ -143,7 +143,7 @@ static void seeks(const struct tp_case *c)
 		strcpy(places[entries++].name, e->d_name);
 	}
 	EQ(entries, count + 2);
-	for (int i = 0; i < entries; i++) {
+	for (int i = 0; i < entries && i < 150; i++) {
 		int k = (int)((i * 7919L) % entries);
 
 		seekdir(dir, places[k].at);
@@ -386,10 +386,11 @@ TP_CASE(readdir, small_buffer_still_gets_everything, TP_ANYBODY)
 	fd = (int)OK(open(N("d"), O_RDONLY | O_DIRECTORY));
 	while ((n = OK(syscall(SYS_getdents64, fd, b, sizeof b))) > 0)
 		for (long at = 0; at < n;) {
-			struct dirent64 *e = (struct dirent64 *)(void *)(b + at);
-			int k = number_of(e->d_name);
+			int k = number_of(b + at + offsetof(struct dirent64, d_name));
+			unsigned short length;
 
-			at += e->d_reclen;
+			memcpy(&length, b + at + offsetof(struct dirent64, d_reclen), sizeof length);
+			at += length;
 			entries++;
 			if (k >= 0)
 				seen[k]++;
