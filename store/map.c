@@ -73,6 +73,10 @@ static uint64_t chunk(
 {
 	uint64_t index = offset / TP_PIECE_BYTES, len;
 	unsigned i = offset % TP_PIECE_BYTES / TP_PAGE_BYTES, in_page = offset % TP_PAGE_BYTES, j = i + 1;
+	/* No further than is asked for: a small write into a new piece must not look at all of it. */
+	unsigned end = max < TP_PIECE_BYTES - offset % TP_PIECE_BYTES
+			       ? i + (unsigned)((in_page + max + TP_PAGE_BYTES - 1) / TP_PAGE_BYTES)
+			       : TP_PIECE_PAGES;
 	uint32_t place = place_of(m, index), page;
 	const struct tp_piece *pc = place < m->count ? pieces(m)[place] : NULL;
 
@@ -89,14 +93,14 @@ static uint64_t chunk(
 			len = pc->slot_bytes - in_page;
 		}
 	} else if (!page) {
-		while (j < TP_PIECE_PAGES && !tp_piece_page(pc, j) && !tp_piece_slot_is(pc, j))
+		while (j < end && !tp_piece_page(pc, j) && !tp_piece_slot_is(pc, j))
 			j++;
 		len += (uint64_t)(j - i - 1) * TP_PAGE_BYTES;
 	} else {
 		*ret = (unsigned char *)tp_pool_at(p, page) + in_page;
 		if (!pc->scattered)
 			j = (unsigned)(pc->first + pc->span);
-		while (pc->scattered && j < TP_PIECE_PAGES && tp_piece_page(pc, j) == page + (j - i))
+		while (pc->scattered && j < end && tp_piece_page(pc, j) == page + (j - i))
 			j++;
 		len += (uint64_t)(j - i - 1) * TP_PAGE_BYTES;
 	}
@@ -396,8 +400,10 @@ static bool is_worth_punching(const struct tp_map *m, const struct tp_pool *p, u
 	while (offset < end) {
 		uint64_t rest = TP_PAGE_BYTES - offset % TP_PAGE_BYTES;
 		unsigned char *at;
-		uint64_t n = chunk(m, p, offset, end - offset < rest ? end - offset : rest, &at);
+		uint64_t n = chunk(m, p, offset, end - offset, &at);
 
+		if (at && n > rest)
+			n = rest;
 		if (at && (n == TP_PAGE_BYTES || memcmp(at, tp_zero_page, n) != 0))
 			return true;
 		if (at && offset % TP_PAGE_BYTES == 0 &&
