@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pages are bits of a bitmap per arena, set where the page is free. The search for a run starts where the last one
- * ended, so that it seldom looks at what is in use; a summary of the bitmap lets a search for a single page pass over
- * what is full. Each arena remembers the shortest run that it was found not to have, until something is given back
- * that makes one: looking in vain happens once.
+ * Pages are bits of a bitmap per arena, set where the page is free. The lowest run that is long enough is taken, so that
+ * memory that was used before, which the kernel has given already and the processor may still have in its cache, comes
+ * before memory that was never touched. For each power of two the arena remembers below where no run of that length
+ * begins: the search starts there, and what is short and low is looked at once. It also remembers the shortest run that it
+ * was found not to have, until something is given back that makes one. A summary of the bitmap lets a search for a single
+ * page pass over what is full.
  *
  * Slots are cut from slabs of four pages (one, when no four in a row are free), in units of 64 bytes. There are no size
  * classes: a slab has a bit per unit, and takes slots of all sizes side by side. Slabs that have room stand in a list
@@ -31,6 +33,7 @@
 #define UNITS_MAX (TP_SLOT_BYTES_MAX / TP_SLOT_UNIT_BYTES)
 #define SLAB_PAGES 4u
 #define PAGE_MAX (UINT32_MAX - 16) /* whoever stores page numbers may use those above for marks */
+#define ORDERS 11u		   /* up to 4 MiB */
 #define PREFAULT_STEP_BYTES (UINT64_C(2) << 20)
 
 _Static_assert(UNITS_PER_PAGE == 64, "a page's units fill a word");
@@ -54,9 +57,9 @@ struct arena {
 	struct tp_bits room; /* free pages; this and all below under the pool's lock */
 	struct tp_bits cut;  /* pages of slabs */
 	struct slab_page *slabs;
-	uint32_t free;	 /* pages */
-	uint32_t cursor; /* where the next search begins */
-	uint32_t lacks;	 /* no run of so many free pages is here, nor a longer one */
+	uint32_t free;		 /* pages */
+	uint32_t lacks;		 /* no run of so many free pages is here, nor a longer one */
+	uint32_t lowest[ORDERS]; /* [i]: no run of 1 << i free pages begins before this page */
 };
 
 struct tp_pool {
@@ -106,44 +109,45 @@ void *tp_pool_slot_at(const struct tp_pool *p, uint64_t slot)
 
 /* Pages, counted within an arena */
 
-/* A run of n free pages, taken; or TP_BITS_NONE. */
+/* The lowest run of n free pages, taken; or TP_BITS_NONE. */
 static uint32_t arena_take(struct arena *a, uint32_t n)
 {
-	uint32_t at;
+	uint32_t order = 31 - (uint32_t)__builtin_clz(n), at, end;
 
 	if (n > a->free || n >= a->lacks)
 		return TP_BITS_NONE;
-	at = tp_bits_find(&a->room, a->cursor, a->pages, n);
-	if (at == TP_BITS_NONE && a->cursor) {
-		/* Runs that begin before the cursor may end after it. */
-		uint32_t end = a->pages - a->cursor > n ? a->cursor + n : a->pages;
-
-		at = tp_bits_find(&a->room, 0, end, n);
-	}
+	if (order >= ORDERS)
+		order = ORDERS - 1;
+	at = tp_bits_find(&a->room, a->lowest[order], a->pages, n);
+	end = at == TP_BITS_NONE ? a->pages : at + n;
+	/* No run of n or more is before the end of this one. */
+	for (uint32_t i = ORDERS; i-- && 1u << i >= n;)
+		if (a->lowest[i] < end)
+			a->lowest[i] = end;
 	if (at == TP_BITS_NONE) {
 		a->lacks = n;
 		return TP_BITS_NONE;
 	}
 	tp_bits_clear(&a->room, at, n);
 	a->free -= n;
-	a->cursor = at + n < a->pages ? at + n : 0;
 	return at;
 }
 
 /* Gives n pages back that were taken. */
 static void arena_give(struct arena *a, uint32_t at, uint32_t n)
 {
-	a->free += tp_bits_set(&a->room, at, n);
-	/* What was used a moment ago is still in the processor's cache. */
-	if (a->cursor == at + n)
-		a->cursor = at;
-	if (a->lacks != UINT32_MAX) {
-		uint32_t run = tp_bits_run_before(&a->room, at, a->lacks) +
-			       tp_bits_run_after(&a->room, at, a->lacks);
+	uint32_t far = 1u << (ORDERS - 1), before, run;
 
-		if (run >= a->lacks)
-			a->lacks = UINT32_MAX;
-	}
+	if (a->lacks != UINT32_MAX && a->lacks > far)
+		far = a->lacks;
+	a->free += tp_bits_set(&a->room, at, n);
+	before = tp_bits_run_before(&a->room, at, far);
+	run = before + tp_bits_run_after(&a->room, at, far);
+	if (run >= a->lacks)
+		a->lacks = UINT32_MAX;
+	for (uint32_t i = 0; i < ORDERS && 1u << i <= run; i++)
+		if (a->lowest[i] > at - before)
+			a->lowest[i] = at - before;
 }
 
 /*
@@ -169,11 +173,8 @@ static bool arena_take_scattered(
 			continue;
 		}
 		more = tp_bits_run_after(&a->room, at + wish, n - wish);
-		if (more) {
-			tp_bits_clear(&a->room, at + wish, more);
-			a->free -= more;
-			a->cursor = at + wish + more < a->pages ? at + wish + more : 0;
-		}
+		tp_bits_clear(&a->room, at + wish, more);
+		a->free -= more;
 		runs[(*count)++] = (struct tp_run){.page = a->first + at, .pages = wish + more};
 		n -= wish + more;
 	}
