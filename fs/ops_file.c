@@ -82,9 +82,12 @@ void tp_op_open(struct tp_fs *fs, struct tp_request *r)
 		tp_ops_reply(fs, r, error);
 		return;
 	}
-	fill_open(h, &out, h->opened.write || tp_ops_has_locks(fs, h));
+	fill_open(h, &out, !h->opened.quiet || tp_ops_has_locks(fs, h));
 	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
 }
+
+/* Long enough for the rest of an open(2), which asks for the mode once more, and too short for anything to change. */
+#define CREATED_VALID_NS (20 * TP_NS_PER_MS)
 
 static void reply_created(
 	struct tp_fs *fs, struct tp_request *r, int error, const struct tp_entry *e, struct tp_handle *h)
@@ -99,6 +102,8 @@ static void reply_created(
 		return;
 	}
 	tp_ops_fill_entry(e, &out.entry);
+	if (out.entry.attr_valid == 0)
+		out.entry.attr_valid_nsec = CREATED_VALID_NS;
 	fill_open(h, &out.open, true);
 	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
 }
@@ -368,7 +373,7 @@ void tp_op_flush(struct tp_fs *fs, struct tp_request *r)
 
 	if (h) {
 		tp_ops_drop_locks(fs, h, in->lock_owner, false);
-		error = tp_file_flush(fs->tree, &who, h->opened.gen, h->opened.write);
+		error = tp_file_flush(fs->tree, &who, &h->opened);
 	}
 	tp_ops_reply(fs, r, error);
 }
@@ -383,7 +388,7 @@ void tp_op_release(struct tp_fs *fs, struct tp_request *r)
 		if (in->release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
 			tp_ops_drop_locks(fs, h, in->lock_owner, true);
 		tp_ops_handle_closed(fs, h);
-		tp_file_release(fs->tree, &h->opened);
+		tp_file_release(fs->tree, &h->opened, r->caller.started_ns);
 		if (h->opened.write)
 			tp_stats_time(&fs->store->stats.histogram[TP_HIST_COMMIT],
 				tp_mono_ns(fs->store->clock) - began_ns);

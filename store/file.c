@@ -22,6 +22,8 @@
 
 /* Fewer pages than this are copied: taking them costs the reader more than the copy. */
 #define TAKE_PAGES_MIN 4u
+/* A RELEASE that comes later than this after its FLUSH was held up by a mapping. */
+#define MAPPING_NS (10 * TP_NS_PER_MS)
 
 static uint64_t now(struct tp_tree *t)
 {
@@ -34,7 +36,7 @@ static int note_writer(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, 
 	struct tp_draft *d = g->draft;
 	bool suid = w->kill_suid && (g->object->mode & (S_ISUID | S_ISGID));
 
-	/* Pages that a mapping wrote come from nobody in particular: the writers are looked at when all is over. */
+	/* Pages that a mapping wrote come from nobody in particular. */
 	if (w->from_cache)
 		atomic_store_explicit(&d->mapped, true, memory_order_relaxed);
 	if (!suid && (w->from_cache || (who->tid && who->tid == atomic_load_explicit(
@@ -123,8 +125,12 @@ static int write_locked(struct tp_tree *t, struct tp_gen *g, const struct tp_wri
 		return r;
 	if (w->offset + w->len > g->size)
 		g->size = w->offset + w->len;
-	g->mtime_ns = now(t);
-	atomic_store_explicit(&g->object->ctime_ns, g->mtime_ns, memory_order_relaxed);
+	/* What a mapping wrote before utimens was called may be written back after it. */
+	if (!w->from_cache || !g->mtime_set) {
+		g->mtime_ns = now(t);
+		g->mtime_set = false;
+		atomic_store_explicit(&g->object->ctime_ns, g->mtime_ns, memory_order_relaxed);
+	}
 	tp_draft_note_written(g->draft, w->offset, w->offset + w->len);
 	return 0;
 }
@@ -306,20 +312,23 @@ void tp_file_sync(struct tp_tree *t, struct tp_gen *g)
 		g->draft->synced = true;
 }
 
-int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, bool write)
+int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o)
 {
+	struct tp_gen *g = o->gen;
 	enum tp_end end;
 	int r = 0;
 
 	{
 		TP_RDLOCK(&t->lock);
-		if (!write || !g->draft || (g->state != TP_GEN_DRAFT && !g->object->sample))
+		if (!g->draft || (g->state != TP_GEN_DRAFT && !g->object->sample))
 			return 0;
 	}
 	end = tp_process_end_of(who->tid);
-	if (end != TP_END_RUNS)
+	if (end != TP_END_RUNS || o->mappable)
 		(void)tp_who_tgid(who);
 	TP_WRLOCK(&t->lock);
+	o->flushed_by = who->tgid;
+	o->flushed_ns = tp_mono_ns(t->store->clock);
 	if (end != TP_END_RUNS && who->tgid)
 		tp_draft_note_end(g->draft, who->tgid, end);
 	else if (end == TP_END_UNKNOWN)
@@ -331,23 +340,35 @@ int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, bool 
 	return r;
 }
 
-/* Pages came from a mapping, which outlives its descriptor: its process may have been killed after the last FLUSH. The handle that is being released keeps the draft and its pidfds. */
-static void look_at_writers(struct tp_tree *t, struct tp_draft *d)
+/*
+ * A mapping outlives the descriptor's FLUSH: its process may be killed after that. It is taken for one when pages came from a mapping, or when
+ * the RELEASE was read long after the FLUSH; the process that flushed last is then on its way out, or gone, when it ends badly. A mapping that was only read, by a
+ * process that is killed within that time after it closed the descriptor, is not recognised: what it had written was whole when it closed.
+ */
+static void look_at_last_flusher(
+	struct tp_tree *t, const struct tp_opened *o, struct tp_draft *d, uint64_t read_ns)
 {
-	for (uint32_t i = 0;; i++) {
-		struct tp_process p;
-		enum tp_end end;
+	struct tp_process p = {.tgid = 0};
+	enum tp_end end;
 
-		{
-			TP_RDLOCK(&t->lock);
-			if (i >= d->writers_count)
-				return;
-			p = d->writers[i].process;
-		}
-		end = tp_process_end(&p);
-		TP_WRLOCK(&t->lock);
-		tp_draft_note_end(d, p.tgid, end);
+	if (!o->mappable || o->flushed_by == 0)
+		return;
+	if (!atomic_load_explicit(&d->mapped, memory_order_relaxed) && read_ns - o->flushed_ns < MAPPING_NS)
+		return;
+	{
+		TP_RDLOCK(&t->lock);
+		if (o->gen->state != TP_GEN_DRAFT)
+			return;
+		for (uint32_t i = 0; i < d->writers_count; i++)
+			if (d->writers[i].process.tgid == o->flushed_by)
+				p = d->writers[i].process;
 	}
+	/* The handle that is being released keeps the draft and its pidfds. */
+	end = p.tgid ? tp_process_end(&p) : TP_END_RUNS;
+	if (end == TP_END_RUNS)
+		return;
+	TP_WRLOCK(&t->lock);
+	tp_draft_note_end(d, p.tgid, end);
 }
 
 /* May the draft g hold the same bytes as what is there? Then both are kept from going while they are compared, and true is returned. */
@@ -411,12 +432,8 @@ static void release_draft(struct tp_tree *t, struct tp_gen *g)
 {
 	if (g->opens > 0)
 		return;
-	if (g->draft->awaited_until_ns > tp_mono_ns(t->store->clock)) {
-		if (tp_list_empty(&g->draft->awaiting))
-			tp_list_push_back(&t->awaiting, &g->draft->awaiting);
-		return;
-	}
-	settle_draft(t, g);
+	if (!tp_gen_is_awaited(t, g->draft))
+		settle_draft(t, g);
 }
 
 void tp_file_tick(struct tp_tree *t)
@@ -438,21 +455,25 @@ void tp_file_tick(struct tp_tree *t)
 		tp_list_remove(&due->awaiting);
 		if (due->gen->opens == 0 && due->gen->state == TP_GEN_DRAFT)
 			settle_draft(t, due->gen);
+		else
+			tp_tree_settle_gen(t, due->gen);
 	}
 }
 
-void tp_file_release(struct tp_tree *t, const struct tp_opened *o)
+void tp_file_release(struct tp_tree *t, const struct tp_opened *o, uint64_t read_ns)
 {
 	struct tp_gen *g = o->gen;
 	struct tp_draft *d = g->draft;
 
-	if (o->write && d && atomic_load_explicit(&d->mapped, memory_order_relaxed))
-		look_at_writers(t, d);
+	if (o->write)
+		look_at_last_flusher(t, o, d, read_ns);
 	TP_WRLOCK(&t->lock);
 	g->opens--;
 	g->direct_opens -= o->direct;
-	if (o->write)
+	if (o->write) {
 		d->write_opens--;
+		tp_draft_viewer_closed(d, o->tgid);
+	}
 	switch ((enum tp_gen_state)g->state) {
 	case TP_GEN_DRAFT:
 		release_draft(t, g);

@@ -60,9 +60,9 @@ int tp_file_resize(struct tp_tree *t, struct tp_gen *g, uint64_t size);
 /* fsync: from now on g is kept though its writer is killed. */
 void tp_file_sync(struct tp_tree *t, struct tp_gen *g);
 /* A descriptor of g is being closed by who: notes how who ends; the error that close() shall report, or 0. */
-int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, bool write);
-/* The last descriptor of one open is gone: publishes or drops when it was the last of all. */
-void tp_file_release(struct tp_tree *t, const struct tp_opened *o);
+int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o);
+/* The last descriptor of one open is gone, as was read at read_ns (monotonic): publishes or drops when it was the last of all. */
+void tp_file_release(struct tp_tree *t, const struct tp_opened *o, uint64_t read_ns);
 /* Now and then: drafts whose awaited opener did not come. */
 void tp_file_tick(struct tp_tree *t);
 
@@ -86,6 +86,8 @@ void tp_gen_close_live(struct tp_tree *t, struct tp_gen *g);
 void tp_gen_settle_closed(struct tp_tree *t, struct tp_gen *g);
 /* An opener was sent to d: not published until it came or a moment passed. */
 void tp_gen_await(struct tp_tree *t, struct tp_draft *d);
+/* Is one still to be waited for? Then d is looked at again by tp_file_tick(). */
+bool tp_gen_is_awaited(struct tp_tree *t, struct tp_draft *d);
 /* Room is needed: superseded generations that nobody opened give up their content. */
 void tp_gen_give_up_old(struct tp_tree *t);
 const char *tp_gen_state_name(const struct tp_gen *g);

@@ -106,8 +106,12 @@ void tp_tree_settle_gen(struct tp_tree *t, struct tp_gen *g)
 	if (g->opens > 0 || g->busy > 0)
 		return;
 	if (g->state == TP_GEN_RESERVED && !known) {
-		/* The opener that it was reserved for never came. */
-		tp_gen_retire(t, g, false);
+		/*
+		 * The opener that it was reserved for never came; but the kernel forgets a node of its first look-up
+		 * before it asks for the second.
+		 */
+		if (!tp_gen_is_awaited(t, g->draft))
+			tp_gen_retire(t, g, false);
 		return;
 	}
 	if (g->state == TP_GEN_OLD) {
@@ -186,6 +190,9 @@ void tp_gen_retire(struct tp_tree *t, struct tp_gen *g, bool superseded)
 		forget_draft(t, g);
 	move_to(g, TP_GEN_OLD);
 	g->superseded = superseded;
+	/* Who has it open sees its links and times change from now on without the kernel's doing. */
+	if (g->opens > 0)
+		tp_tree_tell_node(t, g->node.id);
 	tp_tree_settle_gen(t, g);
 }
 
@@ -219,7 +226,7 @@ int tp_gen_reserve(struct tp_tree *t, struct tp_who *who, struct tp_object *o, s
 		return -ENOMEM;
 	r = tp_gen_start_draft(t, g);
 	if (r == 0)
-		r = tp_draft_add_viewer(g->draft, tp_who_tgid(who));
+		r = tp_draft_add_viewer(g->draft, tp_who_tgid(who), false);
 	if (r < 0) {
 		tp_gen_retire(t, g, false);
 		return r;
@@ -252,6 +259,7 @@ static int begin(struct tp_tree *t, struct tp_gen *g, bool empty)
 		if (r < 0)
 			return r;
 		size = from->size;
+		g->mtime_ns = from->mtime_ns;
 	} else {
 		tp_map_init(&map);
 		size = 0;
@@ -304,6 +312,8 @@ int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int fla
 	}
 	leave_old_list(t, g);
 	*ret = (struct tp_opened){.gen = g, .write = write, .append = flags & O_APPEND};
+	ret->mappable = (flags & O_ACCMODE) == O_RDWR;
+	ret->quiet = !write && g->state == TP_GEN_PUBLISHED;
 	ret->direct = wants_direct(t, g, flags, write);
 	ret->keep_cache = !ret->direct && !g->drop_cache;
 	if (!ret->direct)
@@ -312,6 +322,8 @@ int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int fla
 		if (g->state == TP_GEN_PUBLISHED)
 			move_to(g, TP_GEN_LIVE);
 		g->draft->write_opens++;
+		tp_draft_viewer_opened(g->draft, tp_who_tgid(who));
+		ret->tgid = who->tgid;
 		g->draft->opened_for_write = true;
 		g->draft->awaited_until_ns = 0;
 		g->draft->appended |= flags & O_APPEND && g->state == TP_GEN_LIVE;
@@ -557,9 +569,9 @@ static void hide(struct tp_tree *t, struct tp_who *who, struct tp_gen *g)
 {
 	struct tp_draft *d = g->draft;
 
-	(void)tp_draft_add_viewer(d, tp_who_tgid(who));
+	(void)tp_draft_add_viewer(d, tp_who_tgid(who), false);
 	for (uint32_t i = 0; i < d->writers_count; i++)
-		(void)tp_draft_add_viewer(d, d->writers[i].process.tgid);
+		(void)tp_draft_add_viewer(d, d->writers[i].process.tgid, false);
 	if (tp_heat_holds(&g->heat))
 		tp_heat_remove(t->heat, &g->heat, false);
 	set_current(g->object, NULL);
@@ -641,13 +653,23 @@ int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, boo
 	}
 	if (tp_tree_commit_of(t, n->parent) == TP_COMMIT_RENAME)
 		return -EPERM;
-	if (tp_gen_draft_for(t, o, who))
-		return -ESTALE;
-	r = tp_gen_reserve(t, who, o, &draft);
-	if (r < 0)
-		return r;
-	tp_tree_tell_names(t, o);
+	if (!tp_gen_draft_for(t, o, who)) {
+		r = tp_gen_reserve(t, who, o, &draft);
+		if (r < 0)
+			return r;
+		tp_tree_tell_names(t, o);
+	}
+	tp_gen_await(t, tp_gen_draft_for(t, o, who));
 	return -ESTALE;
+}
+
+bool tp_gen_is_awaited(struct tp_tree *t, struct tp_draft *d)
+{
+	if (d->awaited_until_ns <= tp_mono_ns(t->store->clock))
+		return false;
+	if (tp_list_empty(&d->awaiting))
+		tp_list_push_back(&t->awaiting, &d->awaiting);
+	return true;
 }
 
 void tp_gen_await(struct tp_tree *t, struct tp_draft *d)

@@ -312,26 +312,49 @@ void tp_draft_free(struct tp_draft *d)
 	free(d);
 }
 
-bool tp_draft_seen_by(const struct tp_draft *d, pid_t tgid)
+static struct tp_viewer *find_viewer(const struct tp_draft *d, pid_t tgid)
 {
 	for (uint32_t i = 0; i < d->viewers_count; i++)
-		if (d->viewers[i] == tgid)
-			return true;
-	return false;
+		if (d->viewers[i].tgid == tgid)
+			return &d->viewers[i];
+	return NULL;
 }
 
-int tp_draft_add_viewer(struct tp_draft *d, pid_t tgid)
+bool tp_draft_seen_by(const struct tp_draft *d, pid_t tgid)
 {
-	pid_t *viewers;
+	return find_viewer(d, tgid) != NULL;
+}
 
-	if (tp_draft_seen_by(d, tgid))
+int tp_draft_add_viewer(struct tp_draft *d, pid_t tgid, bool joined)
+{
+	struct tp_viewer *viewers = find_viewer(d, tgid);
+
+	if (viewers) {
+		viewers->joined = viewers->joined && joined;
 		return 0;
+	}
 	viewers = realloc(d->viewers, (d->viewers_count + 1) * sizeof(*viewers));
 	if (!viewers)
 		return -ENOMEM;
-	viewers[d->viewers_count++] = tgid;
+	viewers[d->viewers_count++] = (struct tp_viewer){.tgid = tgid, .joined = joined};
 	d->viewers = viewers;
 	return 0;
+}
+
+void tp_draft_viewer_opened(struct tp_draft *d, pid_t tgid)
+{
+	struct tp_viewer *v = find_viewer(d, tgid);
+
+	if (v)
+		v->opens++;
+}
+
+void tp_draft_viewer_closed(struct tp_draft *d, pid_t tgid)
+{
+	struct tp_viewer *v = find_viewer(d, tgid);
+
+	if (v && v->opens > 0 && --v->opens == 0 && v->joined)
+		*v = d->viewers[--d->viewers_count];
 }
 
 static struct tp_writer *find_writer(struct tp_draft *d, pid_t tgid)

@@ -146,6 +146,7 @@ struct tp_gen {
 	struct tp_heat_entry heat;
 	uint8_t state;	 /* enum tp_gen_state */
 	bool drop_cache; /* was written past the page cache: the next cached open must not keep pages */
+	bool mtime_set;	 /* by utimens, after the last write() */
 	bool superseded; /* OLD because a newer one was published */
 };
 
@@ -155,11 +156,18 @@ struct tp_writer {
 	enum tp_end end; /* as the last FLUSH told; RUNS when none told anything bad */
 };
 
+/* A process that sees a draft by path. */
+struct tp_viewer {
+	pid_t tgid;
+	uint32_t opens; /* its handles for writing */
+	bool joined;	/* it did not begin the draft: it sees it while it has it open */
+};
+
 /* A generation that is being written: who does, and what is known of how it goes. */
 struct tp_draft {
 	struct tp_draft *next; /* of the object, newest first; only RESERVED and DRAFT ones are there */
 	struct tp_gen *gen;
-	pid_t *viewers; /* processes that see it by path: who created or joined it */
+	struct tp_viewer *viewers;
 	uint32_t viewers_count;
 	uint32_t writers_count;
 	struct tp_writer *writers;
@@ -216,7 +224,11 @@ struct tp_name *tp_dir_next(const struct tp_dir *d, uint64_t after);
 struct tp_draft *tp_draft_new(struct tp_gen *g, uint64_t now_ns);
 void tp_draft_free(struct tp_draft *d);
 bool tp_draft_seen_by(const struct tp_draft *d, pid_t tgid);
-int tp_draft_add_viewer(struct tp_draft *d, pid_t tgid);
+/* joined: only while it has the draft open. -ENOMEM. */
+int tp_draft_add_viewer(struct tp_draft *d, pid_t tgid, bool joined);
+/* A viewer's handle for writing was opened, or closed. */
+void tp_draft_viewer_opened(struct tp_draft *d, pid_t tgid);
+void tp_draft_viewer_closed(struct tp_draft *d, pid_t tgid);
 /* Notes that thread tid of process tgid (0: cannot be seen) writes. -ENOMEM. */
 int tp_draft_add_writer(struct tp_draft *d, pid_t tid, pid_t tgid);
 /* Notes what a FLUSH by tgid showed. */

@@ -63,9 +63,14 @@ struct tp_setattr {
 /* What an open of a regular file gave. */
 struct tp_opened {
 	struct tp_gen *gen; /* valid until tp_file_release() */
+	pid_t tgid;	    /* who opened it, when it is open for writing */
 	bool write;
 	bool append;
-	bool direct; /* bypass the page cache */
+	bool mappable;	     /* open for reading and writing */
+	pid_t flushed_by;    /* the process that closed a descriptor of it last */
+	uint64_t flushed_ns; /* when; monotonic */
+	bool quiet;	     /* closing it tells nothing of how a draft goes */
+	bool direct;	     /* bypass the page cache */
 	bool keep_cache;
 };
 

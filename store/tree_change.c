@@ -129,6 +129,9 @@ static void drop_name(struct tp_tree *t, struct tp_name *n, bool tell, bool beat
 	remove_name(t, n);
 	touch_dir(t, parent);
 	o->ctime_ns = now(t);
+	/* The kernel knows of one node that lost a link: the one that who sees. */
+	if (S_ISREG(o->mode) && o->gen && o->drafts)
+		tp_tree_tell_node(t, o->gen->node.id);
 	if (!o->names)
 		nameless(t, o, beaten);
 	else
@@ -666,8 +669,10 @@ static void set_times(struct tp_object *o, struct tp_gen *g, const struct tp_set
 		o->atime_ns = set->atime_ns;
 	if (set->set_mtime) {
 		o->mtime_ns = set->mtime_ns;
-		if (g)
+		if (g) {
 			g->mtime_ns = set->mtime_ns;
+			g->mtime_set = true;
+		}
 	}
 	o->ctime_ns = set->set_ctime ? set->ctime_ns : now_ns;
 }

@@ -69,7 +69,7 @@ static int draft_to_write(
 	}
 	if (o->drafts && !(flags & O_TRUNC)) {
 		d = o->drafts;
-		r = tp_draft_add_viewer(d, tp_who_tgid(who));
+		r = tp_draft_add_viewer(d, tp_who_tgid(who), true);
 		if (r < 0)
 			return r;
 		*ret = d->gen;
@@ -162,7 +162,7 @@ static int create_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent,
 	}
 	if (r == 0) {
 		g->draft->opened_for_write = true;
-		r = at_once ? 0 : tp_draft_add_viewer(g->draft, tp_who_tgid(who));
+		r = at_once ? 0 : tp_draft_add_viewer(g->draft, tp_who_tgid(who), false);
 	}
 	if (r == 0)
 		r = tp_tree_add_name(t, dir, name, strlen(name), g->object, &n);
