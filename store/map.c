@@ -117,11 +117,12 @@ static void poke(struct tp_map *m, const struct tp_pool *p, uint64_t offset, con
 		uint64_t n = chunk(m, p, offset, len, &at);
 
 		assert(at || !buf);
-		if (buf)
+		if (from) {
 			memcpy(at, from, n);
-		else if (at)
+			from += n;
+		} else if (at) {
 			memset(at, 0, n);
-		from += buf ? n : 0;
+		}
 		offset += n;
 		len -= n;
 	}

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -789,5 +790,49 @@ Test(map, threads_that_share_pieces_do_not_see_each_others_changes)
 	tp_map_fini(&m, p);
 	pool_is_empty(p);
 	free(bytes);
+	tp_pool_free(p);
+}
+
+/* One thread reads its clone and lets go; the other writes in place as soon as it has the piece to itself. */
+struct reader {
+	struct tp_pool *pool;
+	struct tp_map map;
+};
+
+static void *read_and_let_go(void *user)
+{
+	struct reader *r = user;
+	char buf[4096];
+
+	tp_map_copy_out(&r->map, r->pool, 0, buf, sizeof(buf));
+	for (unsigned i = 0; i < sizeof(buf); i++)
+		cr_assert_eq(buf[i], 'r');
+	tp_map_fini(&r->map, r->pool);
+	return NULL;
+}
+
+Test(map, a_piece_is_written_in_place_only_after_others_have_read_it)
+{
+	struct tp_pool *p = pool_of(MIB);
+	char bytes[4096], other[4096];
+
+	memset(bytes, 'r', sizeof(bytes));
+	memset(other, 'w', sizeof(other));
+	for (unsigned round = 0; round < 200; round++) {
+		struct reader r = {.pool = p};
+		pthread_t thread;
+		struct tp_map m;
+
+		tp_map_init(&m);
+		cr_assert_eq(tp_map_write(&m, p, 0, bytes, sizeof(bytes)), 0);
+		cr_assert_eq(tp_map_clone(&m, &r.map), 0);
+		cr_assert_eq(pthread_create(&thread, NULL, read_and_let_go, &r), 0);
+		while (round % 2 && tp_map_own_bytes(&m) == 0)
+			sched_yield();
+		cr_assert_eq(tp_map_write(&m, p, 0, other, sizeof(other)), 0);
+		pthread_join(thread, NULL);
+		tp_map_fini(&m, p);
+	}
+	pool_is_empty(p);
 	tp_pool_free(p);
 }
