@@ -32,23 +32,21 @@ static struct tp_pool_usage usage_of(struct tp_pool *p)
 	return u;
 }
 
-/* Files on tmpfs, gone by name at once when the test ends. */
+/* Files on tmpfs without a name, so that nothing is left of a test that crashes. */
 struct files {
 	char path[3][64];
 	const char *paths[4];
+	int fd[3];
 };
 
 static void files_init(struct files *f, unsigned count, uint64_t size_bytes)
 {
 	memset(f, 0, sizeof(*f));
 	for (unsigned i = 0; i < count; i++) {
-		int fd;
-
-		strcpy(f->path[i], "/dev/shm/tidepool-test-XXXXXX");
-		fd = mkstemp(f->path[i]);
-		cr_assert_geq(fd, 0);
-		cr_assert_eq(ftruncate(fd, (off_t)size_bytes), 0);
-		close(fd);
+		f->fd[i] = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		cr_assert_geq(f->fd[i], 0);
+		cr_assert_eq(ftruncate(f->fd[i], (off_t)size_bytes), 0);
+		snprintf(f->path[i], sizeof(f->path[i]), "/proc/self/fd/%d", f->fd[i]);
 		f->paths[i] = f->path[i];
 	}
 }
@@ -56,7 +54,7 @@ static void files_init(struct files *f, unsigned count, uint64_t size_bytes)
 static void files_fini(struct files *f)
 {
 	for (unsigned i = 0; f->paths[i]; i++)
-		unlink(f->path[i]);
+		close(f->fd[i]);
 }
 
 Test(pool, pages_come_in_one_run_and_hold_what_is_written)
