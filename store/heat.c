@@ -49,15 +49,17 @@ _Static_assert(sizeof(struct tp_heat_entry) <= 40, "it is in every object");
 #define REFUSALS_MAX 16
 #define USES_MAX 3
 #define LIVES_MAX 2
-#define N_WALKS 8
+#define N_WALKS 32
 /* A walk that has not gone on for so many uses is over. */
-#define WALK_PAUSE_MAX 32
+#define WALK_PAUSE_MAX 64
+/* What is read before so many other uses have come was just written. */
+#define JUST_ADDED_MAX 4
 /* An abandoned chain that is longer keeps the rest in hot. */
 #define ABANDONED_MAX 256
 
 /* Shares of the held bytes are in 1/SHARE_ONE. */
 #define SHARE_ONE (1u << 20)
-#define SHARE_FIRST (SHARE_ONE / 4)
+#define SHARE_FIRST (SHARE_ONE / 6)
 #define SHARE_MIN (SHARE_ONE / 100)
 /* What returns before its queue has given up this part of the held bytes would have been kept with a little more. */
 #define SOON_PART 20
@@ -100,7 +102,7 @@ struct walk {
 	struct tp_heat_entry *last;	     /* that was used, or NULL */
 	struct tp_heat_entry *put[N_QUEUES]; /* its last in each queue: the next goes behind it; or NULL */
 	struct tp_heat_entry *below;	     /* where the walk before this one went on from last, or NULL */
-	bool sure;			     /* no other walk could have been the one that went on */
+	bool alone;			     /* no other use came between its uses */
 	bool added;			     /* last was new */
 	bool grows;			     /* last was new, at the end of a chain that grows */
 };
@@ -292,12 +294,11 @@ static int walk_fits(const struct walk *w, uint32_t depth, const struct tp_heat_
 static struct walk *walk_at(struct tp_heat *h, uint32_t depth, const struct tp_heat_entry *e, bool is_new)
 {
 	struct walk *found = NULL, *oldest = h->walks;
-	int best = 0, n = 0;
+	int best = 0;
 
 	for (struct walk *w = h->walks; w < h->walks + N_WALKS; w++) {
 		int fits = h->uses - w->when > WALK_PAUSE_MAX ? 0 : walk_fits(w, depth, e, is_new);
 
-		n += fits != 0;
 		if (fits > best || (found && fits == best && w->when > found->when)) {
 			best = fits;
 			found = w;
@@ -307,13 +308,13 @@ static struct walk *walk_at(struct tp_heat *h, uint32_t depth, const struct tp_h
 	}
 	if (!found) {
 		walk_end(oldest);
-		*oldest = (struct walk){0};
+		*oldest = (struct walk){.when = h->uses, .alone = true};
 		found = oldest;
 	}
+	found->alone = found->alone && found->when == h->uses;
 	found->when = ++h->uses;
 	found->depth = depth;
 	found->length++;
-	found->sure = n <= 1;
 	return found;
 }
 
@@ -352,10 +353,13 @@ static struct tp_heat_entry *next_in_chain(struct tp_heat *h, const struct tp_he
 	return next->depth == e->depth + 1u ? next : NULL;
 }
 
-/* The walk goes on to e from w->last. Whether it leaves there a chain that no walk has left before. */
+/*
+ * The walk goes on to e from w->last. Whether it leaves there a chain that no walk has left before: not guessed when several
+ * walk, since one that is taken for another seems to leave its chain.
+ */
 static bool walk_leaves(const struct walk *w, const struct tp_heat_entry *e)
 {
-	return w->sure && w->last && w->below && w->below != e && !w->last->branched;
+	return w->alone && w->last && w->below && w->below != e && !w->last->branched;
 }
 
 /* `first` and what hangs below it have been left: they are as good as new ones. */
@@ -407,7 +411,7 @@ void tp_heat_add(
 static bool just_added(const struct tp_heat *h, const struct tp_heat_entry *e)
 {
 	for (const struct walk *w = h->walks; w < h->walks + N_WALKS; w++)
-		if (w->last == e && w->added && w->length == 1)
+		if (w->last == e && w->added && w->length == 1 && h->uses - w->when < JUST_ADDED_MAX)
 			return true;
 	return false;
 }

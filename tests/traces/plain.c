@@ -4,6 +4,8 @@
  *
  * zipf: popularity by Zipf's law, each request on its own; block and key-value traces are fitted with an alpha of 0.6
  * to 1.2. The sizes, where mixed, are 4 KiB to 4 MiB, each power of two as likely, and say nothing about popularity.
+ * The same with objects that lie in directories of several depths, which say nothing either: where no depth is set, that of
+ * the directory counts.
  * loop: the same order again and again (epochs of training); of use to a cache that keeps what it has.
  * scan: a hot set, and now and then a pass over what is never asked for again (backup, a data set that is read once).
  * drift: a popular set that moves: every object is popular for a while after it came up, and then no more.
@@ -62,6 +64,13 @@ static void zipf_10_sizes(struct trace *t, struct rng *r, uint64_t events)
 	zipf(t, r, events, 1.0, true);
 }
 
+static void zipf_10_tree(struct trace *t, struct rng *r, uint64_t events)
+{
+	zipf(t, r, events, 1.0, false);
+	for (uint32_t i = 0; i < t->n_objects; i++)
+		t->objects[i].depth = (uint16_t)(2 + rng_below(r, 4));
+}
+
 static void loop(struct trace *t, struct rng *r, uint64_t events)
 {
 	uint32_t n = (uint32_t)(events / 20);
@@ -117,6 +126,7 @@ const struct generator plain_generators[] = {
 	{"zipf-1.2", zipf_12, false, 1},
 	{"zipf-0.8-sizes", zipf_08_sizes, false, 1},
 	{"zipf-1.0-sizes", zipf_10_sizes, false, 1},
+	{"zipf-1.0-tree", zipf_10_tree, false, 1},
 	{"loop", loop, false, 1},
 	{"scan", scan, false, 1},
 	{"drift", drift, false, 1},
