@@ -114,8 +114,10 @@ static void commit_open(struct tp_model *m, const struct tp_op *op, const struct
 	m->fds[op->worker][op->slot] =
 		(struct tp_open){.node = n, .flags = op->flags & (O_ACCMODE | O_APPEND)};
 	n->opens++;
-	if ((op->flags & O_ACCMODE) != O_RDONLY)
+	if ((op->flags & O_ACCMODE) != O_RDONLY) {
 		n->writers++;
+		tp_processes_add(&n->opened, m->process[op->worker]);
+	}
 }
 
 static void open_again(const struct tp_open *from, struct tp_open *to)
@@ -150,7 +152,7 @@ static void attribute_changed(struct tp_node *n, enum tp_op_kind kind)
 	}
 }
 
-static void commit_attribute(struct tp_node *n, const struct tp_op *op)
+static void commit_attribute(const struct tp_model *m, struct tp_node *n, const struct tp_op *op)
 {
 	switch (op->kind) {
 	case TP_OP_CHMOD:
@@ -161,7 +163,8 @@ static void commit_attribute(struct tp_node *n, const struct tp_op *op)
 		break;
 	case TP_OP_UTIMENS:
 	case TP_OP_FUTIMENS:
-		n->attrs.mtime = TP_TIME_EXACT;
+		/* What was written through a mapping may reach the file later and count then. */
+		n->attrs.mtime = tp_node_is_mapped(m, n) ? TP_TIME_UNKNOWN : TP_TIME_EXACT;
 		n->attrs.mtime_ns = (1000000000ll + op->value) * 1000000000ll + op->value % 1000000000;
 		attribute_changed(n, TP_OP_UTIMENS);
 		break;
@@ -172,10 +175,13 @@ static void commit_attribute(struct tp_node *n, const struct tp_op *op)
 	}
 }
 
-static void node_synced(struct tp_node *n, unsigned process)
+/* What fsync answered is kept, also when a writer was killed before it: then the text says both. */
+static void node_synced(struct tp_model *m, struct tp_node *n, unsigned process)
 {
 	if (n->kind != TP_NODE_DRAFT)
 		return;
+	if (m->step == TP_STEP_CLOSE && n->fate == TP_FATE_NEVER)
+		n->fate = TP_FATE_MAYBE;
 	tp_processes_add(&n->synced, process);
 	tp_body_copy(&n->synced_body, &n->body);
 }
@@ -208,12 +214,12 @@ static void commit_fd(struct tp_model *m, const struct tp_op *op, int r, int64_t
 		node_truncate(n, process, op->len, now_ns);
 		break;
 	case TP_OP_FSYNC:
-		node_synced(n, process);
+		node_synced(m, n, process);
 		break;
 	case TP_OP_FCHMOD:
 	case TP_OP_FUTIMENS:
 	case TP_OP_FSETXATTR:
-		commit_attribute(n, op);
+		commit_attribute(m, n, op);
 		break;
 	case TP_OP_MMAP:
 		open_again(o, &m->maps[op->worker][op->slot2]);
@@ -233,9 +239,10 @@ static void commit_map(struct tp_model *m, const struct tp_op *op, int r)
 	if (op->kind == TP_OP_MUNMAP) {
 		tp_node_drop_open(m, o);
 	} else if (op->kind == TP_OP_MSYNC && r == 0) {
-		node_synced(n, m->process[op->worker]);
+		node_synced(m, n, m->process[op->worker]);
 	} else if (op->kind == TP_OP_MWRITE) {
 		tp_node_written(n, m->process[op->worker], 0);
+		n->map_written = o->map_written = true;
 		n->attrs.mtime = TP_TIME_UNKNOWN;
 		tp_body_write(&n->body, op->off, op->value, op->off, op->len);
 	}
@@ -267,11 +274,13 @@ static void commit_unlink(const struct tp_plan *p)
 
 	if (p->node->kind != TP_NODE_DRAFT && f->drafts_count > 0) {
 		/* The drafts of others: do they make the name again? */
-		tp_entry_fog(p->entry, NULL, NULL);
+		tp_entry_fog(p->entry, NULL, NULL, false);
 		f->pub = NULL;
 		f->names_unknown = true;
 		return;
 	}
+	/* What was published before, and is still open, has lost its name as well; the kernel may know its old count. */
+	f->names_unknown |= p->node->kind == TP_NODE_DRAFT && f->pub;
 	tp_file_kill_drafts(f, false, false);
 	f->names--;
 	tp_entry_clear(p->entry);
@@ -381,9 +390,9 @@ static void commit_rename(struct tp_model *m, const struct tp_op *op, const stru
 		return;
 	/* Still being written. Until the last close the old one, nothing or what is written may show; then only this. */
 	if (f->drafts_count == 0 && tp_name_is_temporary(p->name) && !tp_name_is_temporary(p->name_b))
-		tp_entry_fog(e, f->pub, old);
+		tp_entry_fog(e, f->pub, old, !f->pub->bad_end);
 	else if (f->drafts_count > 0 && replaces)
-		tp_entry_fog(e, f->drafts[0], old);
+		tp_entry_fog(e, f->drafts[0], old, true);
 }
 
 static void commit_link(const struct tp_plan *p)
@@ -411,7 +420,7 @@ static void commit_path(struct tp_model *m, const struct tp_op *op, const struct
 	case TP_OP_CHMOD:
 	case TP_OP_UTIMENS:
 	case TP_OP_SETXATTR:
-		commit_attribute(p->node, op);
+		commit_attribute(m, p->node, op);
 		break;
 	case TP_OP_UNLINK:
 		commit_unlink(p);

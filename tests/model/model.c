@@ -147,6 +147,17 @@ bool tp_dir_shows_any(const struct tp_model *m, unsigned worker, const struct tp
 	return any;
 }
 
+/* All that the worker has of n are mappings that it wrote nothing through: it closed n, and that it maps it leaves no trace. */
+static bool worker_only_maps(const struct tp_model *m, unsigned worker, const struct tp_node *n)
+{
+	for (unsigned i = 0; i < TP_SLOTS; i++) {
+		if (m->fds[worker][i].node == n ||
+			(m->maps[worker][i].node == n && m->maps[worker][i].map_written))
+			return false;
+	}
+	return true;
+}
+
 static bool worker_holds(
 	const struct tp_model *m, unsigned worker, const struct tp_node *n, bool *ret_writable)
 {
@@ -314,22 +325,36 @@ static void fog_candidate(struct tp_fog *fog, const struct tp_body *body)
 		tp_body_copy(&fog->candidates[fog->candidates_count++], body);
 }
 
-/* What e shows is open until must, or else the drafts of e's file, are closed; old is what was published there before. */
-void tp_entry_fog(struct tp_entry *e, struct tp_node *must, const struct tp_node *old)
+/*
+ * What e shows is open until node (or NULL), or else the drafts of e's file, are closed; surely: node is there then. old is what was published
+ * there before.
+ */
+void tp_entry_fog(struct tp_entry *e, struct tp_node *node, const struct tp_node *old, bool surely)
 {
 	struct tp_fog *fog = &e->fog;
 
 	fog->on = true;
 	fog->absent_ok = true;
-	fog->must = must;
-	if (must)
-		fog->wait[fog->wait_count++] = must;
+	fog->must = surely ? node : NULL;
+	if (node)
+		fog->wait[fog->wait_count++] = node;
 	for (unsigned i = 0; i < e->file->drafts_count && fog->wait_count < TP_CANDIDATES_MAX; i++) {
-		if (e->file->drafts[i] != must)
+		if (e->file->drafts[i] != node)
 			fog->wait[fog->wait_count++] = e->file->drafts[i];
 	}
 	if (old)
 		fog_candidate(fog, &old->body);
+}
+
+bool tp_node_is_mapped(const struct tp_model *m, const struct tp_node *n)
+{
+	for (unsigned w = 0; w < TP_WORKERS; w++) {
+		for (unsigned i = 0; i < TP_SLOTS; i++) {
+			if (m->maps[w][i].node == n && m->maps[w][i].map_writable)
+				return true;
+		}
+	}
+	return false;
 }
 
 static bool fog_allows(const struct tp_fog *fog, int r, const struct tp_body *found)
@@ -433,9 +458,13 @@ static void publish(struct tp_node *n)
 {
 	struct tp_file *f = n->file;
 
-	/* The same bytes again are held once, with the times of either. */
-	if (f->pub && !n->clean && tp_body_equal(&f->pub->body, &n->body))
-		n->attrs.mtime = TP_TIME_UNKNOWN;
+	/* The same bytes again are held once, with the times of either; who has the first open may see what is appended later. */
+	if (f->pub && tp_body_equal(&f->pub->body, &n->body)) {
+		f->pub->attrs = n->attrs;
+		if (!n->clean)
+			f->pub->attrs.mtime = TP_TIME_UNKNOWN;
+		return;
+	}
 	n->kind = TP_NODE_GENERATION;
 	f->pub = n;
 }
@@ -480,6 +509,8 @@ static void draft_finish(struct tp_model *m, struct tp_node *n)
 	struct tp_dir *dir = NULL;
 
 	file_forget_draft(f, n);
+	if (n->fate == TP_FATE_PUBLISH && n->shaky && n->map_written)
+		n->fate = TP_FATE_MAYBE;
 	if (n->fate == TP_FATE_PUBLISH && !(n->clean && f->pub != n->base))
 		publish(n);
 	else if (n->fate != TP_FATE_NEVER)
@@ -496,8 +527,8 @@ void tp_node_drop_open(struct tp_model *m, struct tp_open *o)
 
 	assert(n && n->opens > 0);
 	n->opens--;
-	if ((o->flags & O_ACCMODE) != O_RDONLY)
-		n->writers--;
+	if ((o->flags & O_ACCMODE) != O_RDONLY && --n->writers == 0)
+		n->bad_end = false;
 	tp_body_free(&o->old);
 	*o = (struct tp_open){0};
 	if (n->opens == 0 && n->kind == TP_NODE_DRAFT && !n->dead)
@@ -515,7 +546,9 @@ static void draft_loses_process(struct tp_model *m, struct tp_node *n, unsigned 
 
 	for (unsigned i = 0; i < TP_PROCESSES_MAX / 64; i++)
 		any_synced |= n->synced.bits[i] != 0;
-	if (holds && (wrote || n->owner == p)) {
+	if (holds && (wrote || n->owner == p) && worker_only_maps(m, worker, n)) {
+		fate = fate == TP_FATE_NEVER ? TP_FATE_NEVER : TP_FATE_MAYBE;
+	} else if (holds && (wrote || n->owner == p)) {
 		if (m->step == TP_STEP_CLOSE && killed && tp_processes_has(&n->synced, p))
 			fate = fate == TP_FATE_PUBLISH ? TP_FATE_KEPT : TP_FATE_MAYBE;
 		else if (m->step == TP_STEP_CLOSE && any_synced)
@@ -525,6 +558,7 @@ static void draft_loses_process(struct tp_model *m, struct tp_node *n, unsigned 
 	} else if (wrote || writable) {
 		fate = fate == TP_FATE_NEVER ? TP_FATE_NEVER : TP_FATE_MAYBE;
 	}
+	n->shaky |= tp_processes_has(&n->opened, p) && !holds;
 	if (fate != n->fate) {
 		n->fate = fate;
 		tp_body_copy(&n->killed_body, &n->body);
@@ -552,6 +586,12 @@ void tp_model_process_ends(struct tp_model *m, unsigned worker, bool killed, int
 		for (struct tp_node *n = m->nodes; n; n = n->next) {
 			if (n->kind == TP_NODE_DRAFT && !n->dead && n->opens > 0)
 				draft_loses_process(m, n, worker, killed);
+		}
+		for (struct tp_node *n = m->nodes; n; n = n->next) {
+			bool writable = false;
+
+			if (n->kind == TP_NODE_LIVE && n->opens > 0 && worker_holds(m, worker, n, &writable))
+				n->bad_end |= writable;
 		}
 		fog_loses_process(m, &m->root, worker);
 		for (struct tp_dir *d = m->dirs; d; d = d->next)

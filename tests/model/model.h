@@ -69,11 +69,14 @@ struct tp_node {
 	bool told;  /* a close of it has said EEXIST already */
 	bool clean; /* never changed since it was copied from `base` */
 	struct tp_node *base;
-	bool unknown; /* nothing can be said of its content any more */
+	bool bad_end; /* of a live one: a process that could write it ended badly, and it was never closed since */
+	bool map_written; /* through a mapping: who did it cannot be told */
+	bool shaky;	  /* a process that once had it open for writing, and no more, ended badly */
+	bool unknown;	  /* nothing can be said of its content any more */
 	enum tp_fate fate;
-	struct tp_processes wrote, synced;
-	struct tp_body synced_body; /* at the last fsync */
-	struct tp_body killed_body; /* when its writer was killed */
+	struct tp_processes opened, wrote, synced; /* opened: for writing */
+	struct tp_body synced_body;		   /* at the last fsync */
+	struct tp_body killed_body;		   /* when its writer was killed */
 };
 
 struct tp_file {
@@ -117,7 +120,7 @@ struct tp_open {
 	struct tp_node *node; /* NULL: none */
 	int flags;
 	uint32_t len; /* of a mapping */
-	bool map_writable;
+	bool map_writable, map_written;
 	bool loose; /* the node was changed under a reader that may hold the old bytes: both are right */
 	struct tp_body old;
 };
@@ -204,7 +207,9 @@ void tp_node_drop_open(struct tp_model *m, struct tp_open *o);
 void tp_model_settle(struct tp_model *m);
 void tp_model_process_ends(struct tp_model *m, unsigned worker, bool killed, int status);
 void tp_attrs_new(struct tp_attrs *a, mode_t mode, int64_t now_ns);
-void tp_entry_fog(struct tp_entry *e, struct tp_node *must, const struct tp_node *old);
+void tp_entry_fog(struct tp_entry *e, struct tp_node *node, const struct tp_node *old, bool surely);
+/* Has somebody a mapping of n that can be written? */
+bool tp_node_is_mapped(const struct tp_model *m, const struct tp_node *n);
 static inline bool tp_processes_has(const struct tp_processes *p, unsigned n)
 {
 	return p->bits[n / 64] >> (n % 64) & 1;

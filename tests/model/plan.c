@@ -507,7 +507,7 @@ static bool plan_fd(struct tp_model *m, const struct tp_op *op, struct tp_plan *
 		if ((o->flags & O_ACCMODE) == O_WRONLY || n->body.len == 0 || n->unknown || o->loose ||
 			p->any)
 			return false;
-		return op->len <= (n->body.len + 4095) / 4096 * 4096 &&
+		return op->len > 0 && op->len <= (n->body.len + 4095) / 4096 * 4096 &&
 		       !m->maps[op->worker][op->slot2].node && expect(p, 0);
 	default:
 		return plan_attribute(o, p);
