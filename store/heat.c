@@ -5,8 +5,8 @@
  * What is new enters `fresh`; what was used again moves to `hot`. A scan therefore runs through fresh and leaves hot
  * alone. How much of the held bytes fresh may have is learnt: of what goes, a fingerprint stays behind for a while;
  * when something returns soon after it went, the queue that gave it up would have kept it with a little more room, and
- * gets some from the other one. (ARC does this too, but counts whatever it remembers. What returns late says nothing
- * about a little more room, and misled it by up to six points on our traces.)
+ * gets some from the other one. (ARC learns from all that it remembers; what returns late says little about a little
+ * more room.)
  *
  * Inside a queue the order is by last use. An entry that is used by itself, not as part of a chain, also earns a life, at
  * most LIVES_MAX: at the cold end a life is taken instead of the entry. That is worth one to two points where popularity
@@ -44,11 +44,13 @@ _Static_assert(sizeof(struct tp_heat_entry) <= 40, "it is in every object");
 /* How many of the oldest are compared by depth: a part of the queue between these bounds. */
 #define WINDOW_MIN 8
 #define WINDOW_MAX 32
-#define WINDOW_PART 32
+#define WINDOW_PART 64
 /* How many that may not go are passed over in one queue before the other one is asked. */
 #define REFUSALS_MAX 16
 #define USES_MAX 3
 #define LIVES_MAX 2
+/* How many are spared before one goes although it has lives: a bound on the time of a call. */
+#define SPARED_MAX 64
 #define N_WALKS 32
 /* A walk that has not gone on for so many uses is over. */
 #define WALK_PAUSE_MAX 64
@@ -508,8 +510,10 @@ static struct tp_heat_entry *search_queue(
 	while (s->refused[queue] < refusals_max) {
 		struct tp_heat_entry *e;
 
-		while (q->count > s->refused[queue] && entry_of(q->list.prev)->lives) {
+		for (int i = 0; i < SPARED_MAX && q->count > s->refused[queue]; i++) {
 			e = entry_of(q->list.prev);
+			if (!e->lives)
+				break;
 			e->lives--;
 			spare(h, e, s->oldest_refused[queue]);
 		}

@@ -26,21 +26,56 @@ uint32_t rng_below(struct rng *r, uint32_t n)
 	return (uint32_t)(rng_unit(r) * n);
 }
 
+/*
+ * Logarithm and power of e, from what IEEE 754 fixes to the last bit: with those of a C library the traces of one seed, and
+ * what is checked on them, would depend on its version and on the processor.
+ */
+static double ln(double x)
+{
+	int e;
+	double m = frexp(x, &e), z, zz, term, sum = 0;
+
+	z = (m - M_SQRT1_2) / (m + M_SQRT1_2);
+	zz = z * z;
+	term = z;
+	for (int k = 1; k < 40; k += 2, term *= zz)
+		sum += term / k;
+	return 2 * sum + (e - 0.5) * M_LN2;
+}
+
+static double power_of_e(double x)
+{
+	int n = (int)(x / M_LN2);
+	double r = x - n * M_LN2, term = 1, sum = 1;
+
+	for (int k = 1; k < 24; k++) {
+		term *= r / k;
+		sum += term;
+	}
+	return ldexp(sum, n);
+}
+
 uint32_t rng_geometric(struct rng *r, double mean)
 {
-	return (uint32_t)(log(1 - rng_unit(r)) / log(mean / (mean + 1)));
+	return (uint32_t)(ln(1 - rng_unit(r)) / ln(mean / (mean + 1)));
 }
 
 double rng_exponential(struct rng *r, double mean)
 {
-	return -log(1 - rng_unit(r)) * mean;
+	return -ln(1 - rng_unit(r)) * mean;
 }
 
 double rng_lognormal(struct rng *r, double median, double sigma)
 {
-	double u = 1 - rng_unit(r), v = rng_unit(r);
+	double u, v, s;
 
-	return median * exp(sigma * sqrt(-2 * log(u)) * cos(2 * M_PI * v));
+	/* Marsaglia's polar method. */
+	do {
+		u = 2 * rng_unit(r) - 1;
+		v = 2 * rng_unit(r) - 1;
+		s = u * u + v * v;
+	} while (s >= 1 || s == 0);
+	return median * power_of_e(sigma * u * sqrt(-2 * ln(s) / s));
 }
 
 void zipf_init(struct zipf *z, uint32_t n, double alpha)
@@ -50,7 +85,7 @@ void zipf_init(struct zipf *z, uint32_t n, double alpha)
 	z->n = n;
 	z->sums = need(calloc(n, sizeof(*z->sums)));
 	for (uint32_t i = 0; i < n; i++)
-		z->sums[i] = sum += pow(i + 1, -alpha);
+		z->sums[i] = sum += power_of_e(-alpha * ln(i + 1));
 }
 
 void zipf_fini(struct zipf *z)
