@@ -278,14 +278,18 @@ static void walk_end(struct walk *w)
 }
 
 /*
- * How well the use of e fits as the next of w: 0 not at all. Best is what the walk before went on with. After its first
- * miss a walk has only misses, so what is new fits best where something new came before, and what is old where not.
+ * How well the use of e fits as the next of w: 0 not at all. Best is what the walk before went on with, then what comes
+ * right after w's last use when nobody else seems to walk. After its first miss a walk has only misses, so what is new fits better where something new
+ * came before, and what is old where not.
  */
-static int walk_fits(const struct walk *w, uint32_t depth, const struct tp_heat_entry *e, bool is_new)
+static int walk_fits(const struct tp_heat *h, const struct walk *w, const struct tp_heat_entry *e,
+	uint32_t depth, bool is_new)
 {
-	if (!w->when || w->depth + 1 != depth)
+	if (!w->when || w->depth + 1 != depth || h->uses - w->when > WALK_PAUSE_MAX)
 		return 0;
 	if (w->below == e)
+		return 5;
+	if (w->when == h->uses && w->alone)
 		return 4;
 	if (!is_new)
 		return w->added ? 1 : 2;
@@ -299,7 +303,7 @@ static struct walk *walk_at(struct tp_heat *h, uint32_t depth, const struct tp_h
 	int best = 0;
 
 	for (struct walk *w = h->walks; w < h->walks + N_WALKS; w++) {
-		int fits = h->uses - w->when > WALK_PAUSE_MAX ? 0 : walk_fits(w, depth, e, is_new);
+		int fits = walk_fits(h, w, e, depth, is_new);
 
 		if (fits > best || (found && fits == best && w->when > found->when)) {
 			best = fits;

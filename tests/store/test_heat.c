@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "heap.h"
 #include "store/heat.h"
@@ -233,38 +234,53 @@ Test(heat, the_end_of_a_conversation_outlives_questions_to_a_template)
 {
 	struct pool p;
 
-	/* 0 to 3 is a conversation that grows by one at each turn. */
+	/* 0 to 19 is a conversation that grows by two at each turn: the last two have never been asked for again. */
 	pool_init(&p, 1000, 100);
-	for (unsigned turn = 1; turn <= 4; turn++)
-		walk(&p, 0, turn);
-	/* 10 to 14 is a template, asked by many, each with an end of its own. */
+	for (unsigned turn = 1; turn <= 10; turn++)
+		walk(&p, 0, 2 * turn);
+	/* 30 to 34 is a template, asked by many, each with an end of its own. */
 	for (unsigned i = 0; i < 300; i++) {
-		walk(&p, 10, 15);
+		walk(&p, 30, 35);
 		add(&p, 100 + i, 6);
 	}
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 20; i++)
 		cr_assert(holds(&p, i), "%u", i);
-	for (unsigned i = 10; i < 15; i++)
+	for (unsigned i = 30; i < 35; i++)
 		cr_assert(holds(&p, i), "%u", i);
 	pool_fini(&p);
 }
 
-Test(heat, steps_that_were_taken_back_go_before_what_is_used)
+Test(heat, steps_that_were_taken_back_go_before_what_is_used_less)
 {
 	struct pool p;
 
-	/* A chain of 40 in use, taken back to 20 and continued by others. */
-	pool_init(&p, 100, 100);
+	pool_init(&p, 200, 200);
+	for (unsigned i = 0; i < 2; i++)
+		walk(&p, 100, 140);
+	/* A chain of 40, taken back to 20 and continued by others. */
 	for (unsigned i = 0; i < 3; i++)
 		walk(&p, 0, 40);
 	walk(&p, 0, 20);
-	for (unsigned i = 0; i < 10; i++)
-		add(&p, 50 + i, (uint16_t)(21 + i));
-	walk(&p, 0, 20);
+	add(&p, 50, 21);
+	for (int i = 39; i >= 30; i--)
+		cr_assert_eq(evict(&p), i);
+	pool_fini(&p);
+}
+
+Test(heat, a_change_of_size_counts_for_the_shares)
+{
+	struct pool p;
+
+	/* Half is new, which is more than its share; but not any more when the rest has grown. */
+	pool_init(&p, 20, 2000);
 	for (unsigned i = 0; i < 20; i++)
-		cr_assert_geq(evict(&p), 20);
-	for (unsigned i = 0; i < 20; i++)
-		cr_assert(holds(&p, i));
+		add(&p, i, 2);
+	for (unsigned i = 10; i < 20; i++)
+		touch(&p, i);
+	cr_assert_eq(tp_heat_victim(p.heat, NULL, NULL), &p.e[0]);
+	for (unsigned i = 10; i < 20; i++)
+		tp_heat_change(p.heat, &p.e[i], 100 * MIB, 2);
+	cr_assert_eq(tp_heat_victim(p.heat, NULL, NULL), &p.e[10]);
 	pool_fini(&p);
 }
 
@@ -356,7 +372,7 @@ Test(heat, a_search_asks_each_once_and_finds_the_only_one_that_may_go)
 {
 	const unsigned n = 1000;
 
-	/* All new; all used; half of each; used so often that they are spared a few times. */
+	/* All new; all used; half of each; used so often that they are spared, some once, some twice. */
 	for (unsigned how = 0; how < 4; how++)
 		for (unsigned only = 0; only <= n; only += 125) {
 			struct pool p;
@@ -369,7 +385,8 @@ Test(heat, a_search_asks_each_once_and_finds_the_only_one_that_may_go)
 				add(&p, i, 1);
 			for (unsigned round = 0; round < how; round++)
 				for (unsigned i = 0; i < (how == 2 ? n / 2 : n); i++)
-					touch(&p, i);
+					if (how < 3 || i * 7919 % 5 > round)
+						touch(&p, i);
 			e = tp_heat_victim(p.heat, in_range, &a);
 			cr_assert_eq(e, only < n ? &p.e[only] : NULL);
 			for (unsigned i = 0; i < n; i++)
@@ -413,6 +430,42 @@ Test(heat, many_that_may_not_go_do_not_slow_each_search)
 		cr_assert_leq(a.calls, 3 * (victims + pinned), "%u calls in case %u", a.calls, how);
 		pool_fini(&p);
 	}
+}
+
+Test(heat, what_has_gone_is_not_looked_at_any_more)
+{
+	enum { N = 300 };
+	static struct tp_heat_entry e[N], wiped;
+	bool there[N] = {false};
+	struct tp_heat *h = tp_heat_new(N * MIB);
+	uint64_t state = 7;
+
+	memset(&wiped, 0xa5, sizeof(wiped));
+	for (unsigned step = 0; step < 100000; step++) {
+		unsigned i, what;
+
+		/* Mostly down a chain of ten, so that the next use looks at the one before it. */
+		state = state * 6364136223846793005 + 1442695040888963407;
+		what = (unsigned)(state >> 33) % 8;
+		i = what < 5 ? step % N : (unsigned)(state >> 40) % N;
+		if (!there[i]) {
+			tp_heat_add(h, &e[i], key_of(i), MIB, (uint16_t)(i % 10 + 1));
+		} else if (what == 0 || what == 5) {
+			tp_heat_remove(h, &e[i], what == 0);
+			e[i] = wiped;
+		} else {
+			tp_heat_touch(h, &e[i]);
+			continue;
+		}
+		there[i] = !there[i];
+	}
+	for (unsigned i = 0; i < N; i++) {
+		if (there[i])
+			tp_heat_remove(h, &e[i], false);
+		else if (e[i].key)
+			cr_assert_eq(memcmp(&e[i], &wiped, sizeof(wiped)), 0);
+	}
+	tp_heat_free(h);
 }
 
 Test(heat, any_order_of_calls_loses_nobody)
