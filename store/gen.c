@@ -354,17 +354,14 @@ static void drop_draft(struct tp_tree *t, struct tp_gen *g, const char *why)
 
 	if (why)
 		say_dropped(t, g, why);
+	/* The last of its generations would take an object without a name along. */
+	o->gens++;
 	tp_gen_retire(t, g, false);
 	/* A name that nothing but this draft stood for goes with it. */
-	if (!o->gen && !o->drafts)
-		while (o->names) {
-			struct tp_name *n = o->names;
-			bool last = !n->next_of_object;
-
-			tp_tree_drop_name(t, n, false);
-			if (last)
-				return;
-		}
+	while (!o->gen && !o->drafts && o->names)
+		tp_tree_drop_name(t, o->names, false);
+	o->gens--;
+	tp_tree_settle_object(t, o);
 }
 
 static bool is_stream_name(struct tp_tree *t, const struct tp_name *n)

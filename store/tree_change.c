@@ -106,9 +106,12 @@ static void nameless(struct tp_tree *t, struct tp_object *o, bool beaten)
 		uint64_t charged = atomic_exchange(&o->charged, 0);
 
 		(void)charged; /* no directory counts it any more */
+		/* The last of its generations would take it along. */
+		o->gens++;
 		tp_gen_unlink_drafts(t, o, beaten);
 		if (o->gen)
 			tp_gen_retire(t, o->gen, false);
+		o->gens--;
 	} else {
 		if (S_ISDIR(o->mode))
 			t->directories--;

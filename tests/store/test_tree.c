@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tree_fixture.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#define POOL (8 * MIB)
+
+/* Names */
+
+Test(tree, a_new_tree_has_its_three_directories_and_nothing_else)
+{
+	struct fixture f;
+
+	fixture_open(&f, POOL, NULL);
+	holds(&f);
+	cr_assert_str_eq(list_as(&f, &f.me, TP_NODE_ROOT), "cache samples .tidepool ");
+	cr_assert_str_eq(list_as(&f, &f.me, TP_NODE_CACHE), "");
+	cr_assert_eq(make(&f, &f.me, TP_NODE_ROOT, "x", S_IFDIR | 0755), -EPERM);
+	cr_assert_eq(put_as(&f, &f.me, TP_NODE_ROOT, "x", ""), -EPERM);
+	cr_assert_eq(make(&f, &f.me, TP_NODE_CONTROL, "x", S_IFDIR | 0755), -EPERM);
+	cr_assert_eq(make(&f, &f.me, TP_NODE_ROOT, "cache", S_IFDIR | 0755), -EPERM);
+	cr_assert_eq(rmdir_as(&f, &f.me, TP_NODE_ROOT, "cache"), -EBUSY);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_ROOT, "cache", TP_NODE_ROOT, "c", 0), -EPERM);
+	fixture_close(&f);
+}
+
+Test(tree, names_may_have_255_bytes_and_no_more)
+{
+	char name[258];
+	struct fixture f;
+	struct tp_entry e;
+
+	fixture_open(&f, POOL, NULL);
+	memset(name, 'n', sizeof(name));
+	name[255] = 0;
+	put(&f, TP_NODE_CACHE, name, "x");
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, name, "x"));
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, name, TP_NODE_CACHE, "short", 0), 0);
+	name[255] = 'n';
+	name[256] = 0;
+	cr_assert_eq(make(&f, &f.me, TP_NODE_CACHE, name, S_IFDIR | 0755), -ENAMETOOLONG);
+	cr_assert_eq(stat_as(&f, &f.me, TP_NODE_CACHE, name, &e), -ENAMETOOLONG);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "short", TP_NODE_CACHE, name, 0), -ENAMETOOLONG);
+	cr_assert_eq(link_as(&f, &f.me, TP_NODE_CACHE, "short", TP_NODE_CACHE, name), -ENAMETOOLONG);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "\n\xff\x01", TP_NODE_CACHE, "x", 0), -ENOENT);
+	put(&f, TP_NODE_CACHE, "\n\xff\x01", "any bytes");
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "\n\xff\x01", "any bytes"));
+	fixture_close(&f);
+}
+
+Test(tree, what_is_no_directory_has_nothing_in_it_and_what_is_unknown_is_stale)
+{
+	struct fixture f;
+	struct tp_entry e;
+	uint64_t node;
+
+	fixture_open(&f, POOL, NULL);
+	put(&f, TP_NODE_CACHE, "f", "x");
+	node = node_of(&f, &f.me, TP_NODE_CACHE, "f");
+	cr_assert_eq(stat_as(&f, &f.me, node, "x", &e), -ENOTDIR);
+	cr_assert_eq(make(&f, &f.me, node, "x", S_IFDIR | 0755), -ENOTDIR);
+	cr_assert_eq(tp_tree_opendir(f.tree, node), -ENOTDIR);
+	cr_assert_eq(stat_as(&f, &f.me, 999999, "x", &e), -ESTALE);
+	cr_assert_eq(make(&f, &f.me, 999999, "x", S_IFDIR | 0755), -ESTALE);
+	cr_assert_eq(tp_tree_opendir(f.tree, 999999), -ESTALE);
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "none"), -ENOENT);
+	cr_assert_eq(rmdir_as(&f, &f.me, TP_NODE_CACHE, "none"), -ENOENT);
+	cr_assert_eq(rmdir_as(&f, &f.me, TP_NODE_CACHE, "f"), -ENOTDIR);
+	make_dir(&f, TP_NODE_CACHE, "d");
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "d"), -EISDIR);
+	cr_assert_eq(make(&f, &f.me, TP_NODE_CACHE, "d", S_IFDIR | 0755), -EEXIST);
+	cr_assert_eq(make(&f, &f.me, TP_NODE_CACHE, "f", S_IFIFO | 0644), -EEXIST);
+	fixture_close(&f);
+}
+
+Test(tree, a_removed_directory_that_is_still_known_takes_nothing_in_and_lists_nothing)
+{
+	struct fixture f;
+	struct tp_who who;
+	struct tp_entry e;
+
+	fixture_open(&f, POOL, NULL);
+	make_dir(&f, TP_NODE_CACHE, "d");
+	who = f.me;
+	cr_assert_eq(tp_tree_lookup(f.tree, &who, TP_NODE_CACHE, "d", &e), 0);
+	cr_assert_eq(rmdir_as(&f, &f.me, TP_NODE_CACHE, "d"), 0);
+	holds(&f);
+	cr_assert_eq(make(&f, &f.me, e.node, "x", S_IFDIR | 0755), -ENOENT);
+	cr_assert_eq(put_as(&f, &f.me, e.node, "x", ""), -ENOENT);
+	cr_assert_str_eq(list_as(&f, &f.me, e.node), "");
+	cr_assert_eq(tp_tree_getattr(f.tree, &who, e.node, NULL, &e), 0);
+	cr_assert_eq(e.attr.nlink, 0);
+	tp_tree_forget(f.tree, e.node, 1);
+	cr_assert_eq(tp_tree_getattr(f.tree, &who, e.node, NULL, &e), -ESTALE);
+	fixture_close(&f);
+}
+
+Test(tree, link_counts_are_those_of_posix)
+{
+	struct fixture f;
+	struct tp_entry e;
+	uint64_t d, sub;
+
+	fixture_open(&f, POOL, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	cr_assert_eq(stat_as(&f, &f.me, TP_NODE_CACHE, "d", &e), 0);
+	cr_assert_eq(e.attr.nlink, 2);
+	sub = make_dir(&f, d, "sub");
+	put(&f, d, "file", "x");
+	cr_assert_eq(stat_as(&f, &f.me, TP_NODE_CACHE, "d", &e), 0);
+	cr_assert_eq(e.attr.nlink, 3);
+	cr_assert_eq(link_as(&f, &f.me, d, "file", sub, "again"), 0);
+	cr_assert_eq(link_as(&f, &f.me, d, "file", sub, "again"), -EEXIST);
+	cr_assert_eq(link_as(&f, &f.me, TP_NODE_CACHE, "d", sub, "dir"), -EPERM);
+	cr_assert_eq(stat_as(&f, &f.me, d, "file", &e), 0);
+	cr_assert_eq(e.attr.nlink, 2);
+	cr_assert_eq(rename_as(&f, &f.me, d, "sub", TP_NODE_CACHE, "sub", 0), 0);
+	cr_assert_eq(stat_as(&f, &f.me, TP_NODE_CACHE, "d", &e), 0);
+	cr_assert_eq(e.attr.nlink, 2);
+	holds(&f);
+	cr_assert_eq(unlink_as(&f, &f.me, d, "file"), 0);
+	cr_assert_eq(stat_as(&f, &f.me, sub, "again", &e), 0);
+	cr_assert_eq(e.attr.nlink, 1);
+	cr_assert(reads(&f, &f.me, sub, "again", "x"));
+	fixture_close(&f);
+}
+
+Test(tree, bytes_of_a_file_count_where_its_first_name_lies)
+{
+	struct fixture f;
+	uint64_t a, b;
+	const struct tp_object *dir_a, *dir_b;
+
+	fixture_open(&f, POOL, NULL);
+	a = make_dir(&f, TP_NODE_CACHE, "a");
+	b = make_dir(&f, TP_NODE_CACHE, "b");
+	dir_a = tp_tree_object_of(tp_tree_node(f.tree, a));
+	dir_b = tp_tree_object_of(tp_tree_node(f.tree, b));
+	cr_assert_eq(put_bytes(&f, a, "f", 100 * KIB, 1), 0);
+	cr_assert_eq(dir_a->dir->bytes_below, 100 * KIB);
+	cr_assert_eq(link_as(&f, &f.me, a, "f", b, "f"), 0);
+	cr_assert_eq(dir_b->dir->bytes_below, 0);
+	cr_assert_eq(unlink_as(&f, &f.me, a, "f"), 0);
+	cr_assert_eq(dir_a->dir->bytes_below, 0);
+	cr_assert_eq(dir_b->dir->bytes_below, 100 * KIB);
+	holds(&f);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "b", a, "b", 0), 0);
+	cr_assert_eq(dir_a->dir->bytes_below, 100 * KIB);
+	holds(&f);
+	cr_assert_eq(rename_as(&f, &f.me, b, "f", TP_NODE_CACHE, "f", 0), 0);
+	cr_assert_eq(dir_a->dir->bytes_below, 0);
+	holds(&f);
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "f"), 0);
+	cr_assert_eq(pool_used_bytes(&f), 0);
+	fixture_close(&f);
+}
+
+Test(tree, rename_moves_replaces_and_refuses_as_posix_says)
+{
+	struct fixture f;
+	uint64_t d, sub, full;
+
+	fixture_open(&f, POOL, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	sub = make_dir(&f, d, "sub");
+	full = make_dir(&f, TP_NODE_CACHE, "full");
+	make_dir(&f, TP_NODE_CACHE, "empty");
+	put(&f, full, "x", "x");
+	put(&f, TP_NODE_CACHE, "a", "a");
+	put(&f, TP_NODE_CACHE, "b", "b");
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "none", TP_NODE_CACHE, "x", 0), -ENOENT);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "d", sub, "d", 0), -EINVAL);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "d", d, "d", 0), -EINVAL);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "d", TP_NODE_CACHE, "full", 0), -ENOTEMPTY);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "d", TP_NODE_CACHE, "a", 0), -ENOTDIR);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "a", TP_NODE_CACHE, "d", 0), -EISDIR);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "a", TP_NODE_CACHE, "b", RENAME_NOREPLACE), -EEXIST);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "a", TP_NODE_CACHE, "b", RENAME_WHITEOUT), -EINVAL);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "a", TP_NODE_SAMPLES, "a", 0), -EPERM);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "d", TP_NODE_SAMPLES, "d", 0), -EXDEV);
+	holds(&f);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "a", TP_NODE_CACHE, "b", 0), 0);
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "b", "a"));
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "b", TP_NODE_CACHE, "b", 0), 0);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "d", TP_NODE_CACHE, "empty", 0), 0);
+	cr_assert_str_eq(list_as(&f, &f.me, TP_NODE_CACHE), "full b empty ");
+	holds(&f);
+	/* Two names of one file: nothing happens. */
+	cr_assert_eq(link_as(&f, &f.me, TP_NODE_CACHE, "b", TP_NODE_CACHE, "c"), 0);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "b", TP_NODE_CACHE, "c", 0), 0);
+	cr_assert(sees(&f, &f.me, TP_NODE_CACHE, "b"));
+	fixture_close(&f);
+}
+
+Test(tree, exchange_swaps_files_and_directories_of_different_depth)
+{
+	struct fixture f;
+	uint64_t d, e;
+
+	fixture_open(&f, POOL, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	e = make_dir(&f, d, "e");
+	cr_assert_eq(put_bytes(&f, e, "big", 64 * KIB, 1), 0);
+	put(&f, TP_NODE_CACHE, "f", "f");
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "f", d, "e", RENAME_EXCHANGE), 0);
+	holds(&f);
+	cr_assert(reads(&f, &f.me, d, "e", "f"));
+	cr_assert_eq(node_of(&f, &f.me, TP_NODE_CACHE, "f"), e);
+	cr_assert_eq(
+		rename_as(&f, &f.me, TP_NODE_CACHE, "f", TP_NODE_CACHE, "none", RENAME_EXCHANGE), -ENOENT);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "d", d, "e", RENAME_EXCHANGE), -EINVAL);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "d", TP_NODE_CACHE, "d", RENAME_EXCHANGE), 0);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "d", TP_NODE_CACHE, "f", RENAME_EXCHANGE), 0);
+	cr_assert_eq(node_of(&f, &f.me, TP_NODE_CACHE, "d"), e);
+	cr_assert_str_eq(list_as(&f, &f.me, e), "big ");
+	fixture_close(&f);
+}
+
+Test(tree, links_fifos_and_devices_show_what_they_are)
+{
+	struct fixture f;
+	struct tp_who who;
+	struct tp_entry e;
+	char buf[PATH_MAX];
+
+	fixture_open(&f, POOL, NULL);
+	who = f.me;
+	cr_assert_eq(tp_tree_make(f.tree, &who, TP_NODE_CACHE, "l", S_IFLNK | 0777, 0, "some/where", &e), 0);
+	cr_assert_eq(e.attr.size, 10);
+	cr_assert_eq(tp_tree_readlink(f.tree, e.node, buf, sizeof(buf)), 10);
+	cr_assert_arr_eq(buf, "some/where", 10);
+	cr_assert_eq(tp_tree_readlink(f.tree, e.node, buf, 4), 4);
+	tp_tree_forget(f.tree, e.node, 1);
+	cr_assert_eq(tp_tree_make(f.tree, &who, TP_NODE_CACHE, "n", S_IFCHR | 0600, 0x103, NULL, &e), 0);
+	cr_assert_eq(e.attr.rdev, 0x103);
+	cr_assert_eq(tp_tree_readlink(f.tree, e.node, buf, sizeof(buf)), -EINVAL);
+	tp_tree_forget(f.tree, e.node, 1);
+	cr_assert_eq(make(&f, &f.me, TP_NODE_CACHE, "p", S_IFIFO | 0600), 0);
+	cr_assert_eq(link_as(&f, &f.me, TP_NODE_CACHE, "p", TP_NODE_CACHE, "q"), 0);
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "p"), 0);
+	cr_assert_eq(f.tree->others, 3);
+	holds(&f);
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "q"), 0);
+	cr_assert_eq(f.tree->others, 2);
+	/* mknod of a regular file is complete at once. */
+	cr_assert_eq(make(&f, &f.me, TP_NODE_CACHE, "r", S_IFREG | 0600), 0);
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "r", ""));
+	fixture_close(&f);
+}
+
+Test(tree, setgid_of_a_directory_is_inherited)
+{
+	struct tp_setattr set = {.set_mode = true, .mode = S_ISGID | 0770, .set_gid = true, .gid = 77};
+	struct fixture f;
+	struct tp_who who;
+	struct tp_entry e;
+	uint64_t d;
+
+	fixture_open(&f, POOL, NULL);
+	who = f.me;
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	cr_assert_eq(tp_tree_setattr(f.tree, &who, d, NULL, &set, &e), 0);
+	make_dir(&f, d, "sub");
+	put(&f, d, "file", "");
+	cr_assert_eq(stat_as(&f, &f.me, d, "sub", &e), 0);
+	cr_assert_eq(e.attr.mode, S_IFDIR | S_ISGID | 0755);
+	cr_assert_eq(e.attr.gid, 77);
+	cr_assert_eq(stat_as(&f, &f.me, d, "file", &e), 0);
+	cr_assert_eq(e.attr.mode, S_IFREG | 0644);
+	cr_assert_eq(e.attr.gid, 77);
+	fixture_close(&f);
+}
+
+/* Listing */
+
+struct page {
+	char names[40][8];
+	unsigned count, max;
+	uint64_t cookie;
+};
+
+static bool fill_page(
+	const char *name, size_t len, uint64_t next_cookie, const struct tp_entry *entry, void *user)
+{
+	struct page *p = user;
+
+	if (p->count == p->max)
+		return false;
+	(void)snprintf(p->names[p->count++], 8, "%.*s", (int)len, name);
+	p->cookie = next_cookie;
+	return true;
+}
+
+Test(tree, cookies_stay_good_while_names_are_removed_and_added)
+{
+	struct page p = {.max = 12};
+	struct fixture f;
+	struct tp_who who;
+	char name[8];
+	uint64_t d;
+
+	fixture_open(&f, POOL, NULL);
+	who = f.me;
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	for (unsigned i = 0; i < 40; i++) {
+		(void)snprintf(name, sizeof(name), "%02u", i);
+		cr_assert_eq(make(&f, &f.me, d, name, S_IFDIR | 0755), 0);
+	}
+	cr_assert_eq(tp_tree_readdir(f.tree, &who, d, 0, false, fill_page, &p), 0);
+	cr_assert_eq(p.count, 12);
+	cr_assert_str_eq(p.names[0], ".");
+	cr_assert_str_eq(p.names[1], "..");
+	cr_assert_str_eq(p.names[11], "09");
+	/* All that was listed goes, the one at the cookie too, and some that was not; the slots are squeezed. */
+	for (unsigned i = 0; i < 35; i++) {
+		(void)snprintf(name, sizeof(name), "%02u", i);
+		cr_assert_eq(rmdir_as(&f, &f.me, d, name), 0);
+	}
+	cr_assert_eq(make(&f, &f.me, d, "new", S_IFDIR | 0755), 0);
+	holds(&f);
+	p.count = 0;
+	p.max = 40;
+	cr_assert_eq(tp_tree_readdir(f.tree, &who, d, p.cookie, false, fill_page, &p), 0);
+	cr_assert_eq(p.count, 6);
+	cr_assert_str_eq(p.names[0], "35");
+	cr_assert_str_eq(p.names[5], "new");
+	p.count = 0;
+	cr_assert_eq(tp_tree_readdir(f.tree, &who, d, p.cookie, false, fill_page, &p), 0);
+	cr_assert_eq(p.count, 0);
+	fixture_close(&f);
+}
+
+static bool take_two(
+	const char *name, size_t len, uint64_t next_cookie, const struct tp_entry *entry, void *user)
+{
+	uint64_t *nodes = user;
+
+	if (next_cookie <= 2)
+		return entry->node == 0;
+	if (nodes[0] == 2)
+		return false;
+	nodes[++nodes[0]] = entry->node;
+	return true;
+}
+
+Test(tree, a_listing_that_takes_counts_one_reference_for_each_name_it_gave)
+{
+	uint64_t nodes[3] = {0};
+	struct fixture f;
+	struct tp_who who;
+
+	fixture_open(&f, POOL, NULL);
+	who = f.me;
+	for (unsigned i = 0; i < 3; i++)
+		put(&f, TP_NODE_CACHE, i == 0 ? "a" : i == 1 ? "b" : "c", "x");
+	cr_assert_eq(tp_tree_readdir(f.tree, &who, TP_NODE_CACHE, 0, true, take_two, nodes), 0);
+	cr_assert_eq(tp_node_lookups(tp_tree_node(f.tree, nodes[1])), 1);
+	cr_assert_eq(tp_node_lookups(tp_tree_node(f.tree, nodes[2])), 1);
+	cr_assert_eq(tp_node_lookups(tp_tree_node(f.tree, node_of(&f, &f.me, TP_NODE_CACHE, "c"))), 0);
+	tp_tree_forget(f.tree, nodes[1], 1);
+	tp_tree_forget(f.tree, nodes[2], 100);
+	fixture_close(&f);
+}
+
+Test(tree, samples_are_listed_in_the_order_of_their_commits)
+{
+	struct fixture f;
+	struct file a, b;
+	uint64_t s;
+
+	fixture_open(&f, POOL, NULL);
+	s = make_dir(&f, TP_NODE_SAMPLES, "s");
+	cr_assert_eq(file_open(&f, &f.me, s, "a", O_WRONLY | O_CREAT, &a), 0);
+	cr_assert_eq(file_open(&f, &f.me, s, "b", O_WRONLY | O_CREAT, &b), 0);
+	put(&f, s, "c", "c");
+	put(&f, s, ".d.tmp", "d");
+	cr_assert_eq(file_close(&f, &b), 0);
+	cr_assert_eq(rename_as(&f, &f.me, s, ".d.tmp", s, "d", 0), 0);
+	cr_assert_eq(file_close(&f, &a), 0);
+	cr_assert_str_eq(list_as(&f, &f.me, s), "c b d a ");
+	cr_assert_eq(tp_stats_get(&f.store->stats, TP_STAT_SAMPLES_COMMITTED), 4);
+	/* Written again: it keeps its place. */
+	put(&f, s, "b", "another");
+	cr_assert_str_eq(list_as(&f, &f.me, s), "c b d a ");
+	fixture_close(&f);
+}
+
+/* What only its writer sees */
+
+Test(tree, a_hidden_draft_is_in_nobodys_way_but_that_of_o_excl)
+{
+	struct fixture f;
+	struct tp_who other = process_start();
+	struct file draft, joined;
+	struct tp_entry e;
+
+	fixture_open(&f, POOL, NULL);
+	cr_assert_eq(file_open(&f, &other, TP_NODE_CACHE, "x", O_WRONLY | O_CREAT | O_EXCL, &draft), 0);
+	holds(&f);
+	cr_assert(sees(&f, &other, TP_NODE_CACHE, "x"));
+	cr_assert_not(sees(&f, &f.me, TP_NODE_CACHE, "x"));
+	cr_assert_eq(stat_as(&f, &f.me, TP_NODE_CACHE, "x", &e), -ENOENT);
+	cr_assert_str_eq(list_as(&f, &f.me, TP_NODE_CACHE), "");
+	cr_assert_str_eq(list_as(&f, &other, TP_NODE_CACHE), "x ");
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "x"), -ENOENT);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "x", TP_NODE_CACHE, "y", 0), -ENOENT);
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "x", O_WRONLY | O_CREAT | O_EXCL, &joined), -EEXIST);
+	/* Without O_EXCL and O_TRUNC it is joined. */
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "x", O_WRONLY | O_CREAT, &joined), 0);
+	cr_assert_eq(joined.opened.gen, draft.opened.gen);
+	cr_assert(sees(&f, &f.me, TP_NODE_CACHE, "x"));
+	cr_assert_eq(file_puts(&f, &joined, 0, "ours"), 0);
+	cr_assert_eq(file_close(&f, &joined), 0);
+	cr_assert_not(sees(&f, &f.me, TP_NODE_CACHE, "x"), "joined only while it was open");
+	cr_assert_eq(file_close(&f, &draft), 0);
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "ours"));
+	process_end(&other, SIGKILL, 0);
+	process_reap(&other);
+	fixture_close(&f);
+}
+
+static void beaten(int (*by)(struct fixture *f))
+{
+	struct fixture f;
+	struct tp_who other = process_start();
+	struct file draft;
+
+	fixture_open(&f, POOL, NULL);
+	put(&f, TP_NODE_CACHE, "mine", "mine");
+	cr_assert_eq(file_open(&f, &other, TP_NODE_CACHE, "x", O_WRONLY | O_CREAT, &draft), 0);
+	cr_assert_eq(file_puts(&f, &draft, 0, "other's"), 0);
+	cr_assert_eq(by(&f), 0);
+	holds(&f);
+	cr_assert_eq(file_close(&f, &draft), -EEXIST);
+	cr_assert(sees(&f, &f.me, TP_NODE_CACHE, "x"));
+	cr_assert_not(reads(&f, &f.me, TP_NODE_CACHE, "x", "other's"));
+	process_end(&other, SIGKILL, 0);
+	process_reap(&other);
+	fixture_close(&f);
+}
+
+static int mkdir_x(struct fixture *f)
+{
+	return make(f, &f->me, TP_NODE_CACHE, "x", S_IFDIR | 0755);
+}
+
+static int rename_x(struct fixture *f)
+{
+	return rename_as(f, &f->me, TP_NODE_CACHE, "mine", TP_NODE_CACHE, "x", RENAME_NOREPLACE);
+}
+
+static int link_x(struct fixture *f)
+{
+	return link_as(f, &f->me, TP_NODE_CACHE, "mine", TP_NODE_CACHE, "x");
+}
+
+Test(tree, mkdir_takes_a_drafts_name_and_its_close_says_eexist)
+{
+	beaten(mkdir_x);
+}
+
+Test(tree, rename_takes_a_drafts_name_and_its_close_says_eexist)
+{
+	beaten(rename_x);
+}
+
+Test(tree, link_takes_a_drafts_name_and_its_close_says_eexist)
+{
+	beaten(link_x);
+}
+
+Test(tree, an_unlinked_draft_is_never_published_and_its_bytes_are_freed)
+{
+	struct fixture f;
+	struct file draft;
+	struct tp_entry e;
+
+	fixture_open(&f, POOL, NULL);
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "x", O_RDWR | O_CREAT, &draft), 0);
+	cr_assert_eq(file_puts(&f, &draft, 0, "bytes"), 0);
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "x"), 0);
+	cr_assert_not(sees(&f, &f.me, TP_NODE_CACHE, "x"));
+	cr_assert_eq(tp_tree_getattr(f.tree, &draft.who, draft.node, draft.opened.gen, &e), 0);
+	cr_assert_eq(e.attr.nlink, 0);
+	cr_assert(has_text(&f, &draft, "bytes"));
+	cr_assert_eq(file_puts(&f, &draft, 5, " more"), 0);
+	holds(&f);
+	cr_assert_eq(file_close(&f, &draft), 0);
+	cr_assert_not(sees(&f, &f.me, TP_NODE_CACHE, "x"));
+	cr_assert_eq(pool_used_bytes(&f), 0);
+	fixture_close(&f);
+}
+
+Test(tree, the_kernel_may_forget_a_node_before_the_release_of_its_file_is_read)
+{
+	struct fixture f;
+	struct file draft;
+	static const char *const names[] = {"x", ".x"};
+
+	fixture_open(&f, POOL, NULL);
+	for (unsigned i = 0; i < 4; i++) {
+		cr_assert_eq(
+			file_open(&f, &f.me, TP_NODE_CACHE, names[i % 2], O_WRONLY | O_CREAT, &draft), 0);
+		cr_assert_eq(file_puts(&f, &draft, 0, "bytes"), 0);
+		if (i < 2)
+			cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, names[i % 2]), 0);
+		tp_tree_forget(f.tree, draft.node, 1);
+		holds(&f);
+		tp_file_release(f.tree, &draft.opened, tp_mono_ns(&f.clock.clock));
+		holds(&f);
+		cr_assert_eq(sees(&f, &f.me, TP_NODE_CACHE, names[i % 2]), i >= 2);
+	}
+	fixture_close(&f);
+}
+
+Test(tree, rmdir_of_a_directory_with_nothing_but_drafts_of_others_drops_them)
+{
+	struct fixture f;
+	struct tp_who other = process_start();
+	struct file draft;
+	uint64_t d;
+
+	fixture_open(&f, POOL, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	cr_assert_eq(file_open(&f, &other, d, "x", O_WRONLY | O_CREAT, &draft), 0);
+	cr_assert_eq(file_puts(&f, &draft, 0, "bytes"), 0);
+	cr_assert_eq(rmdir_as(&f, &other, TP_NODE_CACHE, "d"), -ENOTEMPTY);
+	cr_assert_eq(rmdir_as(&f, &f.me, TP_NODE_CACHE, "d"), 0);
+	holds(&f);
+	cr_assert_eq(file_close(&f, &draft), 0);
+	cr_assert_eq(pool_used_bytes(&f), 0);
+	process_end(&other, SIGKILL, 0);
+	process_reap(&other);
+	fixture_close(&f);
+}
+
+Test(tree, a_directory_is_replaced_together_with_the_drafts_in_it)
+{
+	struct fixture f;
+	struct tp_who other = process_start();
+	struct file draft;
+	uint64_t d;
+
+	fixture_open(&f, POOL, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	make_dir(&f, TP_NODE_CACHE, ".d.tmp");
+	cr_assert_eq(file_open(&f, &other, d, "x", O_WRONLY | O_CREAT, &draft), 0);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, ".d.tmp", TP_NODE_CACHE, "d", 0), 0);
+	holds(&f);
+	cr_assert_eq(file_close(&f, &draft), 0);
+	cr_assert_str_eq(list_as(&f, &f.me, node_of(&f, &f.me, TP_NODE_CACHE, "d")), "");
+	process_end(&other, SIGKILL, 0);
+	process_reap(&other);
+	fixture_close(&f);
+}
+
+/* Streams */
+
+Test(tree, what_may_be_in_samples_is_checked_by_name_and_kind)
+{
+	struct fixture f;
+	uint64_t s, t;
+
+	fixture_open(&f, POOL, NULL);
+	cr_assert_eq(put_as(&f, &f.me, TP_NODE_SAMPLES, "x", ""), -EPERM);
+	cr_assert_eq(make(&f, &f.me, TP_NODE_SAMPLES, ".s", S_IFDIR | 0755), -EINVAL);
+	cr_assert_eq(make(&f, &f.me, TP_NODE_SAMPLES, "#s", S_IFDIR | 0755), -EINVAL);
+	cr_assert_eq(make(&f, &f.me, TP_NODE_SAMPLES, "s ", S_IFDIR | 0755), -EINVAL);
+	cr_assert_eq(make(&f, &f.me, TP_NODE_SAMPLES, "s\n", S_IFDIR | 0755), -EINVAL);
+	s = make_dir(&f, TP_NODE_SAMPLES, "s");
+	t = make_dir(&f, TP_NODE_SAMPLES, "t");
+	cr_assert_eq(make(&f, &f.me, s, "sub", S_IFDIR | 0755), -EPERM);
+	cr_assert_eq(make(&f, &f.me, s, "fifo", S_IFIFO | 0755), -EPERM);
+	cr_assert_eq(make(&f, &f.me, s, "link", S_IFLNK | 0755), -EPERM);
+	cr_assert_eq(put_as(&f, &f.me, s, ".claim", ""), -EPERM);
+	cr_assert_eq(put_as(&f, &f.me, s, ".claim.5", ""), -EPERM);
+	cr_assert_eq(put_as(&f, &f.me, s, "#x", ""), -EINVAL);
+	put(&f, s, "x", "sample");
+	put(&f, s, ".y", "temporary");
+	cr_assert_eq(rename_as(&f, &f.me, s, ".y", s, ".ack", 0), -EPERM);
+	cr_assert_eq(rename_as(&f, &f.me, s, "x", t, "x", 0), -EXDEV);
+	cr_assert_eq(rename_as(&f, &f.me, s, "x", TP_NODE_CACHE, "x", 0), -EXDEV);
+	cr_assert_eq(link_as(&f, &f.me, s, "x", TP_NODE_CACHE, "x"), -EXDEV);
+	cr_assert_eq(link_as(&f, &f.me, s, "x", t, "x"), -EXDEV);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_SAMPLES, "t", TP_NODE_SAMPLES, "u", 0), 0);
+	cr_assert_eq(set_rule(&f, s, "commit", "live"), -EINVAL);
+	cr_assert_eq(set_rule(&f, s, "temp", "*.building"), 0);
+	put(&f, s, "z.building", "x");
+	cr_assert_eq(tp_stats_get(&f.store->stats, TP_STAT_SAMPLES_COMMITTED), 1);
+	cr_assert_eq(rmdir_as(&f, &f.me, TP_NODE_SAMPLES, "s"), -ENOTEMPTY);
+	fixture_close(&f);
+}
