@@ -4,6 +4,10 @@
  * is asked for by readlink(/proc/PID/ns/user), which works until the process is reaped, so that tells the two apart.
  *
  * The exit code there is that of the whole process once it is ending as one (exit_group(2), a deadly signal), else the thread's own.
+ *
+ * But /proc/PID/stat must not be read while PID may be in execve(2): the kernel holds a lock (exec_update_lock) that the reading needs, and under it closes what is to
+ * be closed on exec, which is a FLUSH, which waits for who reads: for us. So it is first asked whether there is any memory, by /proc/PID/statm, which needs no
+ * such lock. A thread gives up its memory before its files when it exits, and has some all through execve(2); without memory it will never get there.
  */
 #include "store/process.h"
 
@@ -38,9 +42,7 @@ static_assert(sizeof(struct pidfd_info_v0) == 64, "the kernel's struct");
 
 /* What /proc/PID/stat says. */
 struct stat_line {
-	char state;
 	unsigned long flags;
-	long threads;
 	int exit_code;
 };
 
@@ -72,12 +74,8 @@ static int parse_stat(const char *text, struct stat_line *ret)
 		return -ESRCH;
 	at += 2;
 	for (unsigned field = 3; *at; field++) {
-		if (field == 3)
-			line.state = *at;
-		else if (field == 9)
+		if (field == 9)
 			line.flags = strtoul(at, NULL, 10);
-		else if (field == 20)
-			line.threads = strtol(at, NULL, 10);
 		else if (field == 52) {
 			line.exit_code = (int)strtol(at, NULL, 10);
 			*ret = line;
@@ -116,38 +114,60 @@ static enum tp_end judge(int code)
 	return WEXITSTATUS(code) == 0 ? TP_END_GOOD : TP_END_FAILED;
 }
 
-/* The first thread has ended; has another one of them not? */
+/* Does it live, or is it at least not exiting yet? False also when there is none. Never waits for an execve(2). */
+static bool has_memory(const char *statm)
+{
+	char text[128];
+
+	/* The first number: pages in all. */
+	return read_text(statm, text, sizeof(text)) > 0 && strtoul(text, NULL, 10) > 0;
+}
+
+static bool runs(pid_t pid)
+{
+	char path[48];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	return has_memory(path);
+}
+
+/* The first thread has ended, perhaps by pthread_exit(): does another one of them go on? */
 static bool others_run(pid_t tgid)
 {
 	char path[300];
-	bool runs = false;
+	bool any = false;
 	DIR *dir;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)tgid);
 	dir = opendir(path);
 	if (!dir)
 		return false;
-	for (struct dirent *e = readdir(dir); e && !runs; e = readdir(dir)) {
-		struct stat_line line;
-
-		(void)snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", (int)tgid, e->d_name);
-		runs = e->d_name[0] != '.' && read_stat(path, &line) == 0 && !(line.flags & FLAG_EXITING);
+	for (struct dirent *e = readdir(dir); e && !any; e = readdir(dir)) {
+		(void)snprintf(path, sizeof(path), "/proc/%d/task/%s/statm", (int)tgid, e->d_name);
+		any = e->d_name[0] != '.' && has_memory(path);
 	}
 	(void)closedir(dir);
-	return runs;
+	return any;
 }
 
-/* How is pid, of which /proc/PID/stat says line? */
-static enum tp_end end_of(pid_t pid, const struct stat_line *line)
+/* How did pid end, which has no memory any more? -ESRCH: it is not there at all. */
+static int end_of(pid_t pid, enum tp_end *ret)
 {
-	/* A process that was killed is lost from the moment on, though its threads have not all heard. */
-	if (WIFSIGNALED(line->exit_code) && WTERMSIG(line->exit_code) == SIGKILL)
-		return TP_END_KILLED;
-	if (!(line->flags & FLAG_EXITING))
-		return TP_END_RUNS;
-	if (line->exit_code == 0 && !may_know(pid))
-		return TP_END_UNKNOWN;
-	return judge(line->exit_code);
+	struct stat_line line;
+	char path[32];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	r = read_stat(path, &line);
+	if (r < 0)
+		return r;
+	if (!(line.flags & FLAG_EXITING))
+		*ret = TP_END_RUNS; /* A thread of the kernel, or another process by the same number. */
+	else if (line.exit_code == 0 && !may_know(pid))
+		*ret = TP_END_UNKNOWN;
+	else
+		*ret = judge(line.exit_code);
+	return 0;
 }
 
 pid_t tp_process_of(pid_t tid)
@@ -191,35 +211,29 @@ static enum tp_end end_of_gone(int pidfd)
 
 enum tp_end tp_process_end(const struct tp_process *p)
 {
-	struct stat_line line;
-	char path[32];
-	int r;
+	enum tp_end end = TP_END_RUNS;
+	int r = 0;
 
 	if (p->tgid <= 0)
 		return TP_END_UNKNOWN;
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)p->tgid);
-	r = read_stat(path, &line);
+	if (!runs(p->tgid) && !others_run(p->tgid))
+		r = end_of(p->tgid, &end);
 	/* The number may be another's by now: what was read counts only if ours is there after it was read. EPERM: it is. */
 	if (r < 0 ||
 		(p->pidfd >= 0 && syscall(SYS_pidfd_send_signal, p->pidfd, 0, NULL, 0) < 0 && errno == ESRCH))
 		return end_of_gone(p->pidfd);
-	/* pthread_exit() of the first thread is not the end. */
-	if ((line.flags & FLAG_EXITING) && line.exit_code == 0 && line.threads > 1 && others_run(p->tgid))
-		return TP_END_RUNS;
-	return end_of(p->tgid, &line);
+	return end;
 }
 
 enum tp_end tp_process_end_of(pid_t tid)
 {
-	struct stat_line line;
-	char path[32];
+	enum tp_end end = TP_END_RUNS;
 
 	if (tid <= 0)
 		return TP_END_UNKNOWN;
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)tid);
-	if (read_stat(path, &line) < 0)
+	if (!runs(tid) && end_of(tid, &end) < 0)
 		return TP_END_UNKNOWN;
-	return end_of(tid, &line);
+	return end;
 }
 
 const char *tp_process_name(pid_t tgid, char *buf, size_t len)

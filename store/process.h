@@ -2,7 +2,8 @@
 /*
  * What can be known of the processes that write: which process a thread belongs to, whether it is ending and how.
  *
- * All of it comes from /proc and pidfds, may be asked by any thread, takes 5 to 30 us, and is asked only where a draft is at stake.
+ * All of it comes from /proc and pidfds, may be asked by any thread, takes 5 to 30 us, and is asked only where a draft is at stake. Nothing here ever waits for
+ * an execve(2), which may itself be waiting for our answer to a FLUSH.
  */
 #pragma once
 
@@ -29,9 +30,9 @@ pid_t tp_process_of(pid_t tid);
 /* Opens the process of tgid. pidfd is -1 where the kernel or limits do not allow one. */
 void tp_process_open(pid_t tgid, struct tp_process *ret);
 void tp_process_close(struct tp_process *p);
-/* How is it now? Uses /proc/TGID/stat (flags and exit code, fields 9 and 52) and, when it is gone, PIDFD_GET_INFO where the kernel has it (6.15). */
+/* How is it now? Uses /proc/TGID/statm, /proc/TGID/stat when it is ending (flags and exit code, fields 9 and 52), and, when it is gone, PIDFD_GET_INFO where the kernel has it (6.15). */
 enum tp_end tp_process_end(const struct tp_process *p);
-/* The same for a thread number that asks right now (FLUSH): only /proc/PID/stat. 0: UNKNOWN. */
+/* The same for a thread number that asks right now (FLUSH): only /proc. 0: UNKNOWN. */
 enum tp_end tp_process_end_of(pid_t tid);
 /* Its short name (comm) into buf, "?" when it cannot be had. Returns buf. */
 const char *tp_process_name(pid_t tgid, char *buf, size_t len);
