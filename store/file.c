@@ -170,7 +170,8 @@ int tp_file_write(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, const
 		tp_evictor_kick(t->store->evictor);
 		return 0;
 	}
-	if ((r != -ENOSPC && r != -EDQUOT) || w->last_try) {
+	/* Beyond the largest offset there never was anything to be missed. */
+	if (r != -EFBIG && ((r != -ENOSPC && r != -EDQUOT) || w->last_try)) {
 		TP_WRLOCK(tp_tree_map_lock(t, g));
 		tp_draft_note_missing(g->draft, w->offset, w->offset + w->len, r);
 	}
@@ -463,11 +464,13 @@ void tp_file_tick(struct tp_tree *t)
 void tp_file_release(struct tp_tree *t, const struct tp_opened *o, uint64_t read_ns)
 {
 	struct tp_gen *g = o->gen;
-	struct tp_draft *d = g->draft;
+	struct tp_draft *d;
 
+	/* A handle for writing keeps the draft; for others it may go until the lock is held. */
 	if (o->write)
-		look_at_last_flusher(t, o, d, read_ns);
+		look_at_last_flusher(t, o, g->draft, read_ns);
 	TP_WRLOCK(&t->lock);
+	d = g->draft;
 	g->opens--;
 	g->direct_opens -= o->direct;
 	if (o->write) {

@@ -299,12 +299,13 @@ int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int fla
 
 	if (fresh)
 		r = tp_gen_start_draft(t, g);
+	if (r == 0 && write)
+		r = tp_draft_add_writer(g->draft, who->tid, tp_who_tgid(who));
+	/* Last of what can fail: a draft that has begun without anybody who has it open would stay for ever. */
 	if (r == 0 && g->state == TP_GEN_RESERVED)
 		r = begin(t, g, flags & O_TRUNC);
 	else if (r == 0 && (flags & O_TRUNC))
 		r = tp_file_resize(t, g, 0);
-	if (r == 0 && write)
-		r = tp_draft_add_writer(g->draft, who->tid, tp_who_tgid(who));
 	if (r < 0) {
 		if (fresh && g->draft)
 			forget_draft(t, g);
@@ -600,7 +601,8 @@ void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bo
 	enum tp_commit step = tp_tree_commit_of(t, n->parent);
 	struct tp_draft *own = tp_gen_draft_for(t, o, who);
 
-	if (o->gen && o->gen->state == TP_GEN_LIVE && o->gen->draft && !o->gen->draft->appended &&
+	/* A log that is rotated stays in sight; a sample is never seen before it is whole. */
+	if (o->gen && o->gen->state == TP_GEN_LIVE && o->gen->draft && (!o->gen->draft->appended || o->sample) &&
 		o->gen->draft->write_opens > 0 && !temporary && step != TP_COMMIT_LIVE) {
 		hide(t, who, o->gen);
 	} else if (!o->gen && own && own->gen->state == TP_GEN_DRAFT &&
@@ -633,8 +635,9 @@ int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, boo
 		return r;
 	if (!n || g->state == TP_GEN_DRAFT || (in_place && g->state != TP_GEN_PUBLISHED)) {
 		r = tp_file_resize(t, g, size);
-		if (r == 0 && g->state == TP_GEN_DRAFT && g->opens == 0) {
-			g->draft->opened_for_write = true;
+		if (g->state == TP_GEN_DRAFT && g->opens == 0) {
+			/* When it failed, and nobody else ever wrote it, the draft is dropped. */
+			g->draft->opened_for_write |= r == 0;
 			tp_gen_finish(t, g, false);
 		}
 		return r;
