@@ -39,7 +39,7 @@ const struct tp_command tp_commands[] = {
 			"none is named. For a STATE that is not mounted it prints what is known from its\n"
 			"ledger, and what the last drain had to leave.\n"
 			"\n"
-			"  --json  one JSON object a line: health and all numbers of .tidepool/stats\n",
+			"  --json  one JSON object a line: health, and the numbers of .tidepool/stats\n",
 		.run = tp_command_status,
 	},
 	{

@@ -104,6 +104,7 @@ int tp_command_get(int argc, char **argv)
 {
 	int first = arguments(argc, argv, 1, "a path is missing"), code = 0;
 	const char *path;
+	struct tp_mounts m;
 	struct stat st;
 
 	if (first < 0)
@@ -111,6 +112,9 @@ int tp_command_get(int argc, char **argv)
 	path = argv[first];
 	if (lstat(path, &st) < 0)
 		return tp_command_fail("get", 1, "%s: %s", path, strerror(errno));
+	if (tp_mounts_of(path, &m) < 0)
+		return tp_command_fail("get", 1, "%s: it is in no tidepool mount", path);
+	tp_mounts_fini(&m);
 	if (first + 1 == argc) {
 		for (unsigned i = 0; keys[i]; i++) {
 			char name[300];

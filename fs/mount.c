@@ -420,6 +420,8 @@ static int start(struct mount *m, struct tp_err *err)
 	r = open_store(m, err, &info);
 	if (r < 0)
 		return r;
+	/* What earlier daemons said is not for this log. */
+	m->logged = tp_events_size(m->store->events);
 	r = tp_options_config(m->options, &options);
 	if (r == 0 && asprintf(&m->config, "state=%s  # command line\nmountpoint=%s  # command line\n%s",
 			      m->state, m->mountpoint, options) < 0)

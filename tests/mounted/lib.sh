@@ -90,7 +90,7 @@ fail()
 {
 	tp_checks=$((tp_checks + 1))
 	tp_failed=$((tp_failed + 1))
-	echo "not ok $tp_checks - $*"
+	echo "not ok $tp_checks - $*" | cut -c 1-1000
 }
 
 # ok WHAT CMD...: CMD must succeed; what it printed is shown when it does not.
@@ -105,7 +105,7 @@ ok()
 		return 0
 	fi
 	fail "$what (exit $r: $*)"
-	sed 's/^/# /' "$TP_DIR/.out" | head -n 40
+	sed 's/^/# /' "$TP_DIR/.out" | head -n 40 | cut -c 1-300
 	return 1
 }
 
@@ -121,7 +121,7 @@ fails()
 		return 0
 	fi
 	fail "$what (exit $r: $*)"
-	sed 's/^/# /' "$TP_DIR/.out" | head -n 40
+	sed 's/^/# /' "$TP_DIR/.out" | head -n 40 | cut -c 1-300
 	return 1
 }
 
@@ -137,7 +137,7 @@ fails_with()
 		return 0
 	fi
 	fail "$what (exit $r, not '$text': $*)"
-	sed 's/^/# /' "$TP_DIR/.out" | head -n 40
+	sed 's/^/# /' "$TP_DIR/.out" | head -n 40 | cut -c 1-300
 	return 1
 }
 
@@ -149,8 +149,8 @@ is()
 		return 0
 	fi
 	fail "$1"
-	echo "# got:    $2" | head -n 20
-	echo "# wanted: $3" | head -n 20
+	echo "# got:    $2" | head -n 20 | cut -c 1-300
+	echo "# wanted: $3" | head -n 20 | cut -c 1-300
 	return 1
 }
 
@@ -162,7 +162,7 @@ has()
 		return 0
 	fi
 	fail "$1 (nothing like '$3')"
-	head -n 20 <<<"$2" | sed 's/^/# /'
+	head -n 20 <<<"$2" | cut -c 1-300 | sed 's/^/# /'
 	return 1
 }
 
@@ -174,7 +174,7 @@ lacks()
 		return 0
 	fi
 	fail "$1 (there is something like '$3')"
-	head -n 20 <<<"$2" | sed 's/^/# /'
+	head -n 20 <<<"$2" | cut -c 1-300 | sed 's/^/# /'
 	return 1
 }
 
@@ -377,16 +377,15 @@ tp_finish()
 	if awk -v d="$TP_DIR/" 'index($5, d) == 1 { found = 1 } END { exit !found }' /proc/self/mountinfo; then
 		fail "no mount is left"
 	fi
-	# Daemons that the test started without tp_start have STATE on their command line.
-	for p in /proc/[0-9]*; do
-		if tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -qF -- "tidepool mount $TP_DIR/"; then
-			[ "${p#/proc/}" = $$ ] && continue
-			if ! eventually 60 process_gone "${p#/proc/}"; then
-				fail "no daemon is left"
-				kill -KILL "${p#/proc/}"
-			fi
+	# Daemons that the test started without tp_start say in STATE who they are.
+	for p in "$TP_DIR"/*/daemon "$TP_DIR"/*/*/daemon; do
+		[ -f "$p" ] || continue
+		p=$(cut -d' ' -f1 "$p")
+		if [ "$(cat "/proc/${p:-none}/comm" 2>/dev/null)" = tidepool ] && ! eventually 60 process_gone "$p"; then
+			fail "no daemon is left"
+			kill -KILL "$p"
 		fi
-	done 2>/dev/null
+	done
 	if [ "$tp_failed" != 0 ] || { [ $r != 0 ] && [ $r != 77 ]; }; then
 		for i in "${!tp_pids[@]}"; do
 			[ -s "$TP_DIR/log.$i" ] || continue

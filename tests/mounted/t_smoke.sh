@@ -12,7 +12,7 @@ d"
 fails_with "nothing is created at the top" "not permitted" mkdir "$MNT/x"
 is "the top is what the manual says" "$(ls "$MNT")" "cache
 samples"
-ok "health is there" test -s "$MNT/.tidepool/health"
+has "health says that samples are not durable" "$(cat "$MNT/.tidepool/health")" "^volatile"
 ok "rm" rm "$MNT/cache/a"
 fails "it is gone" test -e "$MNT/cache/a"
 tp_remount

@@ -1,0 +1,198 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Every command but mount and umount: what it prints, and what it exits with.
+. "$(dirname "$0")/lib.sh"
+
+run()
+{
+	out=$("$TIDEPOOL" "$@" 2>"$TP_DIR/err")
+	code=$?
+	err=$(cat "$TP_DIR/err")
+}
+
+# --- without a mount ---
+run
+is "no command: exit 2" $code 2
+run frobnicate
+is "an unknown one: exit 2" $code 2
+is "in one sentence" "$err" "tidepool: there is no command 'frobnicate': see \`tidepool --help\`"
+for c in format fsck each; do
+	run $c --help
+	is "$c does not exist yet" $code 2
+done
+for c in mount umount status top lookup get set explain warm version; do
+	run $c --help
+	is "$c --help: exit 0" "$code$err" 0
+	has "shows how it is called" "$out" "^usage: tidepool $c"
+	if [ $c != version ] && [ $c != umount ]; then
+		run $c --frob
+		is "$c with an unknown option: exit 2" "$code $(wc -l <<<"$err")" "2 1"
+	fi
+done
+run version
+has "version" "$out" "^tidepool [0-9.]+$"
+for c in get set explain warm lookup umount; do
+	run $c
+	is "$c without arguments: exit 2 and a line" "$code $(wc -l <<<"$err")" "2 1"
+done
+run status "$TP_DIR"
+is "status of what is no STATE" $code 1
+has "says so" "$err" "neither in a tidepool mount nor a STATE"
+touch "$TP_DIR/plain"
+run get "$TP_DIR/plain"
+is "get outside a mount" $code 1
+run lookup "$TP_DIR/plain"
+is "lookup outside a mount" $code 1
+has "says so" "$err" "in no tidepool mount"
+run warm "$TP_DIR/plain"
+is "warm outside a mount" $code 1
+
+tp_mount
+mkdir -p "$MNT/cache/d/e"
+for i in 1 2 3; do
+	head -c $((i * 1000)) /dev/zero >"$MNT/cache/d/$i"
+done
+
+# --- status, top ---
+run status "$MNT"
+is "status" $code 0
+is "is .tidepool/status" "$(grep -c . <<<"$out")" "$(grep -c . "$MNT/.tidepool/status")"
+run status "$STATE"
+is "by STATE" $code 0
+run status "$MNT/cache/d"
+is "by a path inside" $code 0
+run status --json "$MNT"
+is "status --json" $code 0
+if command -v python3 >/dev/null; then
+	ok "is JSON with what belongs in it" python3 -c '
+import json, sys
+o = json.loads(sys.argv[1])
+assert o["mounted"] is True and o["mountpoint"] == sys.argv[2] and o["state"] == sys.argv[3], o
+assert "volatile" in o["health"], o["health"]
+assert o["stats"]["tidepool_published_total"] >= 3
+assert any(k.startswith("tidepool_fuse_requests_total{op=") for k in o["stats"])
+' "$out" "$MNT" "$STATE"
+fi
+run top -n 2 -d 0.05 "$MNT"
+is "top" $code 0
+has "has counters" "$out" "published_total"
+is "two looks" "$(grep -c "per second" <<<"$out")" 2
+run top --json -n 1 -d 0.05 "$MNT"
+is "top --json" $code 0
+if command -v python3 >/dev/null; then
+	ok "is JSON" python3 -c 'import json, sys; o = json.loads(sys.argv[1]); assert o["seconds"] > 0 and o["per_second"]' "$out"
+fi
+for bad in "-n 0" "-d x" "-d 0" "-n"; do
+	# shellcheck disable=SC2086
+	run top $bad
+	is "top $bad: exit 2" $code 2
+done
+
+# --- lookup ---
+run lookup "$MNT/cache/d/1" "$MNT/cache/d/2" "$MNT/cache/d/none" "$MNT/cache/no/dir" "$MNT/cache/d/3"
+is "lookup with misses: exit 1" $code 1
+is "a line for each, and the leading hits" "$out" "hit 1000 ram $MNT/cache/d/1
+hit 2000 ram $MNT/cache/d/2
+miss $MNT/cache/d/none
+miss $MNT/cache/no/dir
+hit 3000 ram $MNT/cache/d/3
+leading 2"
+run lookup "$MNT/cache/d/1" "$MNT/cache/d/3"
+is "without: exit 0" "$code $(tail -n 1 <<<"$out")" "0 leading 2"
+out=$(cd "$MNT/cache/d" && printf '%s\n' 1 ./2 ../d/3 | "$TIDEPOOL" lookup -)
+is "relative ones, from standard input" "$out" "hit 1000 ram 1
+hit 2000 ram ./2
+hit 3000 ram ../d/3
+leading 3"
+run lookup "$MNT/cache/d/1" "$TP_DIR/plain"
+is "one that is elsewhere" $code 1
+mkdir "$MNT/cache/many"
+for i in {1..300}; do
+	echo >"$MNT/cache/many/$i"
+done
+out=$(for i in {1..20000}; do echo "$MNT/cache/many/$i"; done | "$TIDEPOOL" lookup -)
+is "twenty thousand in one go" "$(grep -c ^hit <<<"$out") $(grep -c ^miss <<<"$out") $(tail -n 1 <<<"$out")" "300 19700 leading 300"
+out=$("$TIDEPOOL" lookup - </dev/null)
+is "none at all" "$?$out" 0
+
+# --- get, set ---
+run get "$MNT/cache/d/1" tier
+is "get one" "$code $out" "0 ram"
+run get "$MNT/cache/d/1"
+has "get all" "$out" "^generation=[0-9]+$"
+has "with what is inherited" "$out" "^pin=0$"
+lacks "and no empty ones" "$out" "^quota="
+run set "$MNT/cache/d" pin=1 ttl=1000
+is "set two" "$code$err" 0
+run get "$MNT/cache/d" pin user.tidepool.ttl
+is "short and long names" "$out" "pin=1
+user.tidepool.ttl=1000"
+run get "$MNT/cache/d/1" pin
+is "it is inherited" "$out" 1
+if command -v getfattr >/dev/null; then
+	is "getfattr agrees" "$(getfattr --only-values -n user.tidepool.pin "$MNT/cache/d/1" 2>/dev/null)" 1
+	lacks "but does not list it" "$(getfattr -d "$MNT/cache/d" 2>/dev/null)" tidepool
+fi
+run set "$MNT/cache/d" pin
+is "removed" $code 0
+run get "$MNT/cache/d/1" pin
+is "what was inherited is gone" "$out" 0
+run set "$MNT/cache/d/1" user.schema=v1
+run get "$MNT/cache/d/1" user.schema
+is "the user's own" "$out" v1
+run get "$MNT/cache/d/1" user.none
+is "one that is not there: exit 1" "$code $(wc -l <<<"$err")" "1 1"
+run set "$MNT/cache/d" pin=maybe
+is "a bad value: exit 1" $code 1
+run set "$MNT/cache/d" commit=never
+is "a bad step: exit 1" $code 1
+run set "$MNT/samples" nonsense=1
+is "an unknown key: exit 1" $code 1
+run set "$MNT/cache/d/1" generation=7
+is "what can only be read: exit 1" $code 1
+run set "$MNT/cache/d" =1
+is "no key: exit 2" $code 2
+run get "$MNT/cache/none" pin
+is "no such file: exit 1" $code 1
+
+# --- explain ---
+run explain "$MNT/cache/d/1"
+is "explain" $code 0
+has "where it is" "$out" "ram"
+exec 5>"$MNT/cache/d/draft"
+run explain "$MNT/cache/d/draft"
+is "a draft of another process is not there" $code 1
+has "but it says who writes it" "$out" "drafts: .*draft.*$$"
+exec 5>&-
+run explain "$MNT/cache/d/never"
+is "what never was" $code 1
+has "says that it is not there" "$out" "is not there"
+run explain "$TP_DIR/none"
+is "outside" $code 1
+
+# --- warm ---
+before=$(stat_of 'tidepool_fuse_requests_total{op="OPEN"}')
+run warm "$MNT/cache/d" "$MNT/cache/many/1"
+is "warm is quiet in a pipe" "$code$out$err" 0
+after=$(stat_of 'tidepool_fuse_requests_total{op="OPEN"}')
+[ $((after - before)) -ge 4 ]
+is "and opened what is below" $? 0
+run warm "$MNT/cache/none"
+is "a missing one: exit 1" "$code $(wc -l <<<"$err")" "1 1"
+if command -v script >/dev/null; then
+	has "on a terminal it shows how far it is" "$(script -qec "'$TIDEPOOL' warm '$MNT/cache/d'" /dev/null </dev/null)" "4 objects"
+fi
+
+# --- a STATE that is not mounted ---
+tp_umount
+run status "$STATE"
+is "status of a STATE" $code 0
+has "says that it is not mounted" "$out" "not mounted"
+has "which it is" "$out" "^uuid +[0-9a-f-]{36}$"
+sums=$(cd "$STATE" && find . -type f -exec sha256sum {} + | sort)
+run status --json "$STATE"
+is "as JSON" $code 0
+if command -v python3 >/dev/null; then
+	ok "it is JSON" python3 -c 'import json, sys; o = json.loads(sys.argv[1]); assert o["mounted"] is False and len(o["uuid"]) == 36 and o["names"] > 0, o' "$out"
+fi
+is "nothing in it was changed" "$(cd "$STATE" && find . -type f -exec sha256sum {} + | sort)" "$sums"

@@ -1,0 +1,189 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Mounting and unmounting in all the ways there are, and what they say when it cannot be.
+. "$(dirname "$0")/lib.sh"
+requires_root
+
+S=$TP_DIR/s
+M=$TP_DIR/m
+mkdir "$M"
+o=ram=32M,prefault=off
+
+daemon_of()
+{
+	cut -d' ' -f1 "$1/daemon"
+}
+
+says_not_connected()
+{
+	stat -f "$M" 2>&1 | grep -qE 'not connected|connection abort'
+}
+
+# ends PID: that daemon is gone soon.
+ends()
+{
+	ok "$1" eventually 20 process_gone "$2"
+}
+
+# --- what is refused, and what it leaves: nothing ---
+fails_with "a missing mount point is named" "$M/none does not exist" "$TIDEPOOL" mount "$S" "$M/none" -o $o
+touch "$TP_DIR/file"
+fails_with "a file is no mount point" "$TP_DIR/file is not a directory" "$TIDEPOOL" mount "$S" "$TP_DIR/file" -o $o
+mkdir "$TP_DIR/full" && touch "$TP_DIR/full/x"
+fails_with "a full mount point is named" "$TP_DIR/full is not empty" "$TIDEPOOL" mount "$S" "$TP_DIR/full" -o $o
+fails_with "a directory of something else is no STATE" "is not a tidepool store: it has x" \
+	"$TIDEPOOL" mount "$TP_DIR/full" "$M" -o $o
+is "and nothing is written to it" "$(ls -A "$TP_DIR/full")" x
+fails_with "a file is no STATE" "is not a directory" "$TIDEPOOL" mount "$TP_DIR/file" "$M" -o $o
+fails_with "STATE in a missing directory" "cannot be used" "$TIDEPOOL" mount "$TP_DIR/a/b" "$M" -o $o
+"$TIDEPOOL" mount "$S" "$M" -o $o,wet >"$TP_DIR/out" 2>&1
+is "an unknown option is exit 2" $? 2
+is "in one sentence" "$(cat "$TP_DIR/out")" "tidepool mount: there is no option 'wet'"
+for bad in ram=x ram=1K high=101 low=95 drain=no hugepages=maybe ssd=/dev/null cluster=etcd://h:1/n metrics=:1 degraded; do
+	"$TIDEPOOL" mount "$S" "$M" -o $bad >"$TP_DIR/out" 2>&1
+	is "$bad is exit 2 and one line" "$? $(wc -l <"$TP_DIR/out")" "2 1"
+done
+TIDEPOOL_DRAIN=soon "$TIDEPOOL" mount "$S" "$M" -o $o >"$TP_DIR/out" 2>&1
+is "so is a bad value in the environment" "$? $(wc -l <"$TP_DIR/out")" "2 1"
+"$TIDEPOOL" mount "$S" >"$TP_DIR/out" 2>&1
+is "and a missing argument" "$? $(wc -l <"$TP_DIR/out")" "2 1"
+fails "nothing was made" test -e "$S"
+fails "nothing was mounted" is_mounted "$M"
+mkdir "$TP_DIR/lower" "$TP_DIR/upper" "$TP_DIR/work" "$TP_DIR/over"
+if mount -t overlay overlay -o "lowerdir=$TP_DIR/lower,upperdir=$TP_DIR/upper,workdir=$TP_DIR/work" "$TP_DIR/over" 2>/dev/null; then
+	fails_with "STATE on overlayfs is refused" "overlayfs" "$TIDEPOOL" mount "$TP_DIR/over/s" "$M" -o $o
+	is "and nothing is written there" "$(ls -A "$TP_DIR/over")" ""
+	umount "$TP_DIR/over"
+else
+	note "no overlayfs here: its refusal is not tried"
+fi
+
+# --- in the background ---
+out=$("$TIDEPOOL" mount "$S" "$M" -o $o 2>"$TP_DIR/err")
+is "mount returns with 0" $? 0
+ok "and the mount answers at once" test -d "$M/cache"
+has "it says that a store was made" "$out" "^tidepool: made a new store [0-9a-f-]{36} in $S, 0 samples, 0 objects, mounted at $M$"
+is "in one line" "$(wc -l <<<"$out")" 1
+has "and once that samples are not durable" "$(cat "$TP_DIR/err")" "^tidepool: .*not durable"
+is "nothing else" "$(wc -l <"$TP_DIR/err")" 1
+uuid=$(grep -oE '[0-9a-f-]{36}' <<<"$out")
+has "the source of the mount is STATE" "$(grep " $M " /proc/self/mountinfo)" " - fuse.tidepool $S "
+pid=$(daemon_of "$S")
+is "it has no terminal and no directory of ours" "$(readlink "/proc/$pid/cwd") $(awk '{ print $7 }' "/proc/$pid/stat")" "/ 0"
+has "config says where values came from" "$(cat "$M/.tidepool/config")" "^ram=32M +# command line$"
+has "and which are the defaults" "$(cat "$M/.tidepool/config")" "^high=90 +# default$"
+fails_with "a mount point that is in use is refused" "there is a tidepool mount at $M already" \
+	"$TIDEPOOL" mount "$TP_DIR/s2" "$M" -o $o
+mkdir "$TP_DIR/m2"
+fails_with "a STATE that is in use is refused, by whom" "$S is in use by process $pid, which serves it at $M" \
+	"$TIDEPOOL" mount "$S" "$TP_DIR/m2" -o $o
+fails_with "STATE inside a mount is refused" "is inside a tidepool mount" "$TIDEPOOL" mount "$M/cache/s" "$TP_DIR/m2" -o $o
+ok "the first is as it was" touch "$M/cache/x"
+ok "a directory is made" mkdir "$M/cache/d"
+ok "umount" "$TIDEPOOL" umount "$M"
+ok "waited until the daemon had ended" process_gone "$pid"
+fails "nothing is mounted" is_mounted "$M"
+
+# --- fstab, environment ---
+out=$(TIDEPOOL_HIGH=70 TIDEPOOL_LOW=60 TIDEPOOL_NONSENSE=1 "$TIDEPOOL" "$S" "$M" -o rw,dev,suid,$o,nofail,_netdev,x-systemd.automount,low=50 2>"$TP_DIR/err")
+is "the call that fstab makes" $? 0
+has "an old store is opened" "$out" "^tidepool: opened the store $uuid in $S"
+ok "with what was in it" test -d "$M/cache/d"
+has "an unknown name in the environment is warned about" "$(cat "$TP_DIR/err")" "TIDEPOOL_NONSENSE"
+has "the environment counts" "$(cat "$M/.tidepool/config")" "^high=70 +# environment$"
+has "the command line wins" "$(cat "$M/.tidepool/config")" "^low=50 +# command line$"
+pid=$(daemon_of "$S")
+ok "fusermount3 -u" fusermount3 -u "$M"
+ends "its daemon drains and ends" "$pid"
+if command -v mount.fuse >/dev/null; then
+	# The type fuse.tidepool has the program looked for in the system's own directories; this names it.
+	ok "mount(8)" mount -t fuse "$TIDEPOOL#$S" "$M" -o $o,nofail
+	ok "is there" test -d "$M/cache/d"
+	ok "umount(8)" umount "$M"
+fi
+# Right behind the other: its STATE may be drained still, which is waited for.
+ok "a STATE that is being drained is waited for" "$TIDEPOOL" mount "$S" "$M" -o $o
+
+# --- open files ---
+pid=$(daemon_of "$S")
+echo content >"$M/cache/held"
+tail -f "$M/cache/held" >/dev/null 2>&1 &
+holder=$!
+reads_it()
+{
+	[ "$(readlink "/proc/$holder/fd/"* 2>/dev/null | grep -c "$M/cache/held")" -gt 0 ]
+}
+eventually 10 reads_it || fail "tail opened the file"
+out=$("$TIDEPOOL" umount "$M" 2>&1)
+is "umount goes ahead under open files" $? 0
+has "and names them, and who had them" "$out" "cache/held.*$holder.*tail"
+fails "the mount is gone" is_mounted "$M"
+ok "its daemon, too" process_gone "$pid"
+kill "$holder" 2>/dev/null
+wait "$holder" 2>/dev/null
+
+# --- signals, -f ---
+for s in TERM INT HUP; do
+	"$TIDEPOOL" mount "$S" "$M" -o $o -f 2>"$TP_DIR/err" &
+	pid=$!
+	ok "-f serves" eventually 20 test -d "$M/cache"
+	kill -$s $pid
+	wait $pid
+	is "SIG$s ends it with success" $? 0
+	fails "and takes the mount away" is_mounted "$M"
+	has "the log is on stderr" "$(cat "$TP_DIR/err")" " drain ok"
+done
+fails_with "-f says why not, too" "is not empty" "$TIDEPOOL" mount "$S" "$TP_DIR/full" -o $o -f
+
+# --- a daemon that was killed ---
+ok "mount" "$TIDEPOOL" mount "$S" "$M" -o $o
+ok "mkdir, and then it is killed" mkdir "$M/cache/kept"
+kill -KILL "$(daemon_of "$S")"
+ok "its mount answers ENOTCONN" eventually 10 says_not_connected
+has "status says it" "$("$TIDEPOOL" status "$M" 2>&1)" "daemon of the mount at $M is dead"
+ok "mount clears the dead mount" "$TIDEPOOL" mount "$S" "$M" -o $o
+is "once" "$(grep -c " $M " /proc/self/mountinfo)" 1
+ok "and what was answered before the kill is there" test -d "$M/cache/kept"
+kill -KILL "$(daemon_of "$S")"
+ok "dead again" eventually 10 says_not_connected
+has "umount clears it, too" "$("$TIDEPOOL" umount "$M" 2>&1)" "had died"
+fails "it is gone" is_mounted "$M"
+fails_with "umount of what is no mount" "there is no tidepool mount at $M" "$TIDEPOOL" umount "$M"
+ok "auto_unmount" "$TIDEPOOL" mount "$S" "$M" -o $o,auto_unmount
+kill -KILL "$(daemon_of "$S")"
+not_mounted()
+{
+	! is_mounted "$M"
+}
+ok "takes the mount away when the daemon is killed" eventually 20 not_mounted
+
+# --- read-only and other options ---
+ok "ro" "$TIDEPOOL" mount "$S" "$M" -o $o,ro,noexec
+fails_with "nothing can be made" "Read-only" mkdir "$M/cache/new"
+ok "what is there can be seen" test -d "$M/cache/kept"
+has "noexec reaches the kernel" "$(grep " $M " /proc/self/mountinfo)" "noexec"
+ok "umount" "$TIDEPOOL" umount "$M"
+
+# --- strange names ---
+ok "names with blanks, commas and backslashes" mkdir "$TP_DIR/m, \\n x"
+ok "are mounted" "$TIDEPOOL" mount "$TP_DIR/s, \\t x" "$TP_DIR/m, \\n x" -o $o
+ok "and found" touch "$TP_DIR/m, \\n x/cache/f"
+ok "by commands" "$TIDEPOOL" get "$TP_DIR/m, \\n x/cache/f"
+ok "and unmounted" "$TIDEPOOL" umount "$TP_DIR/m, \\n x"
+cd "$TP_DIR" || exit 1
+ok "relative names" "$TIDEPOOL" mount s m -o $o
+ok "relative umount" "$TIDEPOOL" umount ./m/
+ln -s m link
+ok "through a link" "$TIDEPOOL" mount s link -o $o
+ok "and back" "$TIDEPOOL" umount link
+fails "no mount" is_mounted "$M"
+
+# --- two at once ---
+("$TIDEPOOL" mount "$S" "$M" -o $o >"$TP_DIR/one" 2>&1; echo $? >>"$TP_DIR/codes") &
+("$TIDEPOOL" mount "$S" "$TP_DIR/m2" -o $o >"$TP_DIR/two" 2>&1; echo $? >>"$TP_DIR/codes") &
+wait
+is "of two mounts of one STATE at once one is refused" "$(sort "$TP_DIR/codes" | tr '\n' ' ')" "0 1 "
+mounted=$M
+is_mounted "$M" || mounted=$TP_DIR/m2
+ok "the other works" touch "$mounted/cache/y"
+ok "umount" "$TIDEPOOL" umount "$mounted"

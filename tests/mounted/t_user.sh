@@ -1,0 +1,84 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# An ordinary user mounts through fusermount3, uses the mount, and unmounts it.
+
+# Where only root may open /dev/fuse, one for everybody is laid over it, in a mount namespace of our own.
+if [ -z "${TP_OWN_FUSE:-}" ] && [ "$(id -u)" = 0 ] && [ "$(stat -c %a /dev/fuse 2>/dev/null)" = 600 ]; then
+	exec env TP_OWN_FUSE=1 unshare -m --propagation private bash "$0" "$@"
+fi
+. "$(dirname "$0")/lib.sh"
+requires_user
+requires fusermount3
+if [ -n "${TP_OWN_FUSE:-}" ]; then
+	mknod -m 666 "$TP_DIR/fuse" c 10 229 && mount --bind "$TP_DIR/fuse" /dev/fuse
+fi
+as_user test -r "$TIDEPOOL" || skip "an ordinary user cannot reach $TIDEPOOL"
+as_user test -w /dev/fuse || skip "an ordinary user cannot open /dev/fuse"
+
+U=$TP_DIR/user
+mkdir "$U" "$U/m" "$TP_DIR/rootm"
+chown -R $NOBODY:$NOBODY "$U"
+o=ram=32M,prefault=off
+
+gone()
+{
+	! is_mounted "$U/m"
+}
+
+ok "mount" as_user "$TIDEPOOL" mount "$U/s" "$U/m" -o $o
+has "it is the user's" "$(grep " $U/m " /proc/self/mountinfo)" "user_id=$NOBODY"
+pid=$(cut -d' ' -f1 "$U/s/daemon")
+is "so is the daemon" "$(stat -c %u "/proc/$pid")" $NOBODY
+ok "a file is written" as_user sh -c "echo hello >'$U/m/cache/f'"
+is "and read" "$(as_user cat "$U/m/cache/f")" hello
+is "it is owned by who wrote it" "$(as_user stat -c %u "$U/m/cache/f")" $NOBODY
+ok "a stream" as_user mkdir "$U/m/samples/s"
+ok "a sample" as_user sh -c "echo x >'$U/m/samples/s/.x.tmp' && mv '$U/m/samples/s/.x.tmp' '$U/m/samples/s/x'"
+is "is there" "$(as_user ls "$U/m/samples/s")" x
+ok "an attribute" as_user "$TIDEPOOL" set "$U/m/cache" pin=1
+is "is set" "$(as_user "$TIDEPOOL" get "$U/m/cache" pin)" 1
+ok "status" as_user "$TIDEPOOL" status "$U/m"
+fails "others are kept out, root among them" ls "$U/m/cache"
+fails_with "and root sees that it is in use" "in use by process $pid" "$TIDEPOOL" mount "$U/s" "$TP_DIR/rootm" -o $o
+ok "umount" as_user "$TIDEPOOL" umount "$U/m"
+ok "took the mount away" gone
+ok "and waited for the daemon" process_gone "$pid"
+
+ok "mount again" as_user "$TIDEPOOL" mount "$U/s" "$U/m" -o $o
+ok "the stream is there" as_user test -d "$U/m/samples/s"
+ok "fusermount3 -u" as_user fusermount3 -u "$U/m"
+ok "and again, right behind it" as_user "$TIDEPOOL" mount "$U/s" "$U/m" -o $o
+pid=$(cut -d' ' -f1 "$U/s/daemon")
+kill -KILL "$pid"
+eventually 10 process_gone "$pid"
+ok "over a dead mount" as_user "$TIDEPOOL" mount "$U/s" "$U/m" -o $o
+pid=$(cut -d' ' -f1 "$U/s/daemon")
+as_user sh -c "exec sleep 1000 <'$U/m/cache'" &
+eventually 10 test "$(readlink "/proc/$!/fd/0")" = "$U/m/cache"
+ok "SIGTERM" kill -TERM "$pid"
+ok "takes it away, also when it is busy" eventually 20 gone
+ok "and the daemon ends" eventually 20 process_gone "$pid"
+
+fails_with "a mount point of somebody else" "" as_user "$TIDEPOOL" mount "$U/s" "$TP_DIR/rootm" -o $o
+fails "is not mounted" is_mounted "$TP_DIR/rootm"
+fails_with "a STATE where nothing may be written" "" as_user "$TIDEPOOL" mount "$TP_DIR/rootstate" "$U/m" -o $o
+fails "is not made" test -e "$TP_DIR/rootstate"
+if grep -qs '^user_allow_other' /etc/fuse.conf; then
+	ok "allow_other, as fuse.conf allows" as_user "$TIDEPOOL" mount "$U/s" "$U/m" -o $o,allow_other
+	ok "root may look" ls "$U/m/cache"
+	ok "umount" as_user "$TIDEPOOL" umount "$U/m"
+else
+	fails "allow_other is refused by fusermount3" as_user "$TIDEPOOL" mount "$U/s" "$U/m" -o $o,allow_other
+	fails "and nothing is mounted" is_mounted "$U/m"
+fi
+
+# Root's own mount, used by others.
+tp_mount
+chmod 1777 "$MNT/cache"
+ok "others use root's mount when allow_other is on" as_user sh -c "echo a >'$MNT/cache/u'"
+is "their files are theirs" "$(stat -c %u "$MNT/cache/u")" $NOBODY
+echo secret >"$MNT/cache/r" && chmod 600 "$MNT/cache/r"
+fails_with "modes hold" "Permission denied" as_user cat "$MNT/cache/r"
+fails "the sticky bit, too" as_user rm -f "$MNT/cache/r"
+fails "pin is not for everybody" as_user "$TIDEPOOL" set "$MNT/cache/u" pin=1
+ok "but for root" "$TIDEPOOL" set "$MNT/cache/u" pin=1
