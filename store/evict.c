@@ -75,13 +75,22 @@ struct choice {
 	uint64_t pinned_bytes, pinned_max;
 };
 
+/* Will a draft that was promised to an opener start from what is there now? */
+static bool is_promised(const struct tp_object *o)
+{
+	for (const struct tp_draft *d = o->drafts; d; d = d->next)
+		if (d->gen->state == TP_GEN_RESERVED)
+			return true;
+	return false;
+}
+
 static bool may_go(struct tp_heat_entry *e, void *user)
 {
 	struct choice *c = user;
 	struct tp_gen *g = tp_container(e, struct tp_gen, heat);
 	const struct tp_object *o = g->object;
 
-	if (g->opens > 0 || g->busy > 0 || g->state != TP_GEN_PUBLISHED || o->sample)
+	if (g->opens > 0 || g->busy > 0 || g->state != TP_GEN_PUBLISHED || o->sample || is_promised(o))
 		return false;
 	if (c->below) {
 		const struct tp_object *d = o;
@@ -117,9 +126,12 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 	}
 	t->evicting = true;
 	while (b->bytes < bytes && b->count < BATCH_MAX) {
-		struct tp_heat_entry *victim = tp_heat_victim(t->heat, may_go, &choice);
+		struct tp_heat_entry *victim;
 		struct tp_gen *g;
 
+		/* Each call meets the pinned ones anew. */
+		choice.pinned_bytes = 0;
+		victim = tp_heat_victim(t->heat, may_go, &choice);
 		if (!victim)
 			break;
 		g = tp_container(victim, struct tp_gen, heat);
@@ -239,8 +251,12 @@ static void expire(struct tp_evictor *e, uint64_t node, uint64_t now_ns)
 	ttl_s = tp_tree_ttl_of(t, g->object);
 	if (g->object->gen != g || ttl_s == 0 || g->object->sample)
 		return;
-	if (g->state == TP_GEN_LIVE || g->object->ctime_ns + ttl_s * TP_NS_PER_S > now_ns) {
-		uint64_t from = g->state == TP_GEN_LIVE ? now_ns : g->object->ctime_ns;
+	if (g->state == TP_GEN_LIVE || is_promised(g->object) ||
+		g->object->ctime_ns + ttl_s * TP_NS_PER_S > now_ns) {
+		uint64_t from = g->object->ctime_ns;
+
+		if (g->state == TP_GEN_LIVE || is_promised(g->object))
+			from = now_ns;
 
 		tp_evictor_expire(e, node, from + ttl_s * TP_NS_PER_S);
 		return;
@@ -413,8 +429,8 @@ int tp_evictor_new(struct tp_store *s, struct tp_evictor **ret)
 	if (!e)
 		return -ENOMEM;
 	e->store = s;
-	e->high_pages = pages - pages / 100 * s->options.high_pct;
-	e->low_pages = pages - pages / 100 * s->options.low_pct;
+	e->high_pages = pages - pages * s->options.high_pct / 100;
+	e->low_pages = pages - pages * s->options.low_pct / 100;
 	tp_list_init(&e->waiters);
 	(void)pthread_condattr_init(&attr);
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -201,7 +201,7 @@ struct tp_name *tp_tree_find(
 	struct tp_tree *t, const struct tp_object *parent, const char *name, size_t len); /* shared */
 /* Takes name n away and tells the kernel if tell; drops what only the name kept. */
 void tp_tree_drop_name(struct tp_tree *t, struct tp_name *n, bool tell);
-/* Takes all names of a regular file away and frees its content: eviction, ttl. */
+/* Takes all names of a regular file away and frees its content: eviction, ttl. While drafts of it are being written, it is only hidden. */
 void tp_tree_drop_object(struct tp_tree *t, struct tp_object *o);
 /* Frees what nothing refers to any more. */
 void tp_tree_settle_gen(struct tp_tree *t, struct tp_gen *g);

@@ -117,6 +117,8 @@ static void nameless(struct tp_tree *t, struct tp_object *o, bool beaten)
 			t->directories--;
 		else
 			t->others--;
+		if (o->extra && o->extra->policy.quota_bytes)
+			atomic_fetch_sub(&t->quotas, 1);
 		tp_tree_note_gone(t, o);
 	}
 	tp_tree_settle_object(t, o);
@@ -148,6 +150,16 @@ void tp_tree_drop_name(struct tp_tree *t, struct tp_name *n, bool tell)
 
 void tp_tree_drop_object(struct tp_tree *t, struct tp_object *o)
 {
+	/* Who is writing it anew keeps its names: only what is there now goes. */
+	if (o->drafts && o->gen) {
+		for (struct tp_name *n = o->names; n; n = n->next_of_object) {
+			touch_dir(t, n->parent);
+			tp_tree_tell_node(t, n->parent->node.id);
+		}
+		tp_tree_tell_names(t, o);
+		tp_gen_retire(t, o->gen, false);
+		return;
+	}
 	/* The last one takes the object along. */
 	for (uint32_t left = o->nlink; left > 0; left--) {
 		struct tp_object *parent = o->names->parent;

@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tree_fixture.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A program that waits for room as the frontend lets it wait. */
+struct waiting {
+	struct tp_room_waiter room;
+	_Atomic int called; /* 1: try again, 2: there will be none */
+};
+
+static void ready(struct tp_room_waiter *w, bool last)
+{
+	tp_container(w, struct waiting, room)->called = last ? 2 : 1;
+}
+
+static bool was_called(void *user)
+{
+	return ((struct waiting *)user)->called != 0;
+}
+
+/* Waits until the evictor says that there is room (true) or that there will be none. */
+static bool get_room(struct fixture *f, uint64_t bytes, uint64_t quota_node)
+{
+	struct waiting w = {.room = {.bytes = bytes, .quota_node = quota_node, .ready = ready}};
+
+	tp_list_init(&w.room.link);
+	tp_evictor_wait(f->store->evictor, &w.room);
+	wait_until(was_called, &w);
+	return w.called == 1;
+}
+
+/* Writes a file and makes room for it when there is none. 0, or the error of the last try. */
+static int put_waiting(struct fixture *f, uint64_t parent, const char *name, size_t len, unsigned seed)
+{
+	tp_autofree unsigned char *bytes = malloc(len);
+	struct iovec iov = {bytes, len};
+	struct tp_write w = {.iov = &iov, .iov_count = 1, .len = len};
+	struct file file;
+	int r, closed;
+
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = (unsigned char)rand_r(&seed);
+	r = file_open(f, &f->me, parent, name, O_WRONLY | O_CREAT | O_TRUNC, &file);
+	if (r < 0)
+		return r;
+	while ((r = tp_file_write(f->tree, &file.who, file.opened.gen, &w)) == -ENOSPC || r == -EDQUOT) {
+		uint64_t quota_node = r == -EDQUOT ? tp_file_quota_node(f->tree, file.opened.gen, len) : 0;
+
+		if (w.last_try)
+			break;
+		w.last_try = !get_room(f, len + 2 * TP_PAGE_BYTES, quota_node);
+	}
+	closed = file_close(f, &file);
+	return r < 0 ? r : closed;
+}
+
+static const char *numbered(const char *what, unsigned i)
+{
+	static char names[4][32];
+	static unsigned turn;
+	char *name = names[turn++ % 4];
+
+	(void)snprintf(name, sizeof(names[0]), "%s%u", what, i);
+	return name;
+}
+
+/* The first names of `what`0, 1, ... that are there. */
+static unsigned count_names(struct fixture *f, uint64_t parent, const char *what, unsigned max)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < max; i++)
+		n += sees(f, &f->me, parent, numbered(what, i));
+	return n;
+}
+
+static void fill(struct fixture *f, uint64_t parent, const char *what, unsigned count, size_t len)
+{
+	for (unsigned i = 0; i < count; i++)
+		cr_assert_eq(put_waiting(f, parent, numbered(what, i), len, i), 0);
+}
+
+Test(evict, a_store_takes_ten_times_its_pool_and_holds_together)
+{
+	struct fixture f;
+	unsigned left;
+
+	fixture_open(&f, 4 * MIB, NULL);
+	fill(&f, TP_NODE_CACHE, "f", 400, 100 * KIB);
+	holds(&f);
+	left = count_names(&f, TP_NODE_CACHE, "f", 400);
+	cr_assert_geq(left, 20);
+	cr_assert_leq(left, 41);
+	cr_assert_gt(tp_stats_get(&f.store->stats, TP_STAT_EVICTED), 300);
+	fixture_close(&f);
+}
+
+Test(evict, a_name_goes_first_then_the_kernel_hears_of_it_and_only_then_the_memory_is_free)
+{
+	struct fixture f;
+	struct waiting w = {.room = {.bytes = MIB, .ready = ready}};
+	uint64_t used;
+
+	fixture_open(&f, 4 * MIB, NULL);
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "x", 3400 * KIB, 1), 0);
+	used = pool_used_bytes(&f);
+	f.hold = true;
+	forget_told(&f);
+	tp_list_init(&w.room.link);
+	tp_evictor_wait(f.store->evictor, &w.room);
+	wait_gone(&f, TP_NODE_CACHE, "x");
+	cr_assert(told_name(&f, TP_NODE_CACHE, "x"));
+	cr_assert(told_node(&f, TP_NODE_CACHE));
+	cr_assert_eq(pool_used_bytes(&f), used);
+	cr_assert_eq(w.called, 0);
+	holds(&f);
+	/* The thread counts what is on its way right after it let the name go. */
+	while (f.held_count == 0)
+		(void)usleep(1000);
+	cr_assert_eq(tp_evictor_pending_bytes(f.store->evictor), used);
+	f.hold = false;
+	let_kernel_hear(&f);
+	wait_until(was_called, &w);
+	cr_assert_eq(w.called, 1);
+	cr_assert_eq(pool_used_bytes(&f), 0);
+	cr_assert_eq(tp_evictor_pending_bytes(f.store->evictor), 0);
+	fixture_close(&f);
+}
+
+Test(evict, there_is_no_room_only_when_all_that_is_left_is_pinned_open_or_a_sample)
+{
+	struct fixture f;
+	struct file open;
+	uint64_t pinned, s;
+
+	fixture_open(&f, 4 * MIB, NULL);
+	pinned = make_dir(&f, TP_NODE_CACHE, "pinned");
+	s = make_dir(&f, TP_NODE_SAMPLES, "s");
+	cr_assert_eq(set_rule(&f, pinned, "pin", "1"), 0);
+	cr_assert_eq(put_bytes(&f, pinned, "p", MIB, 1), 0);
+	cr_assert_eq(put_bytes(&f, s, "sample", MIB, 2), 0);
+	cr_assert_eq(put_bytes(&f, s, ".temporary", 512 * KIB, 3), 0);
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "open", 512 * KIB, 4), 0);
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "open", O_RDONLY, &open), 0);
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "other", 256 * KIB, 5), 0);
+	cr_assert_eq(put_waiting(&f, TP_NODE_CACHE, "much", 1536 * KIB, 6), -ENOSPC);
+	cr_assert_not(sees(&f, &f.me, TP_NODE_CACHE, "other"));
+	cr_assert_not(sees(&f, &f.me, TP_NODE_CACHE, "much"));
+	holds(&f);
+	cr_assert(sees(&f, &f.me, pinned, "p"));
+	cr_assert(sees(&f, &f.me, s, "sample"));
+	cr_assert(sees(&f, &f.me, s, ".temporary"));
+	cr_assert(sees(&f, &f.me, TP_NODE_CACHE, "open"));
+	cr_assert_eq(tp_stats_get(&f.store->stats, TP_STAT_NOSPACE), 1);
+	cr_assert_eq(file_close(&f, &open), 0);
+	cr_assert_eq(put_waiting(&f, TP_NODE_CACHE, "much", 1200 * KIB, 6), 0);
+	cr_assert_not(sees(&f, &f.me, TP_NODE_CACHE, "open"));
+	fixture_close(&f);
+}
+
+Test(evict, samples_stay_whatever_is_written_over_the_cache)
+{
+	struct fixture f;
+	uint64_t s;
+
+	fixture_open(&f, 4 * MIB, NULL);
+	s = make_dir(&f, TP_NODE_SAMPLES, "s");
+	fill(&f, s, "s", 16, 64 * KIB);
+	fill(&f, TP_NODE_CACHE, "f", 100, 100 * KIB);
+	cr_assert_eq(count_names(&f, s, "s", 16), 16);
+	fixture_close(&f);
+}
+
+Test(evict, what_is_pinned_stays_though_many_others_go_in_one_round)
+{
+	struct fixture f;
+	uint64_t pinned;
+
+	fixture_open(&f, 4 * MIB, NULL);
+	pinned = make_dir(&f, TP_NODE_CACHE, "pinned");
+	cr_assert_eq(set_rule(&f, pinned, "pin", "1"), 0);
+	fill(&f, pinned, "p", 16, 64 * KIB);
+	fill(&f, TP_NODE_CACHE, "f", 600, 16 * KIB);
+	cr_assert_eq(count_names(&f, pinned, "p", 16), 16);
+	/* An object's own rule beats that of its directory. */
+	cr_assert_eq(set_rule(&f, node_of(&f, &f.me, pinned, "p0"), "pin", "0"), 0);
+	fill(&f, TP_NODE_CACHE, "g", 600, 16 * KIB);
+	cr_assert_eq(count_names(&f, pinned, "p", 16), 15);
+	cr_assert_not(sees(&f, &f.me, pinned, "p0"));
+	fixture_close(&f);
+}
+
+Test(evict, half_a_pool_that_is_pinned_stays_when_more_is_asked_for_than_there_is)
+{
+	struct fixture f;
+	uint64_t pinned;
+
+	fixture_open(&f, 4 * MIB, NULL);
+	pinned = make_dir(&f, TP_NODE_CACHE, "pinned");
+	cr_assert_eq(set_rule(&f, pinned, "pin", "1"), 0);
+	fill(&f, pinned, "p", 32, 64 * KIB);
+	fill(&f, TP_NODE_CACHE, "f", 32, 32 * KIB);
+	cr_assert_eq(put_waiting(&f, TP_NODE_CACHE, "much", 2560 * KIB, 6), -ENOSPC);
+	cr_assert_eq(count_names(&f, pinned, "p", 32), 32);
+	fixture_close(&f);
+}
+
+Test(evict, what_is_pinned_beyond_its_share_of_the_pool_goes)
+{
+	struct fixture f;
+	uint64_t pinned;
+
+	fixture_open(&f, 4 * MIB, NULL);
+	pinned = make_dir(&f, TP_NODE_CACHE, "pinned");
+	cr_assert_eq(set_rule(&f, pinned, "pin", "1"), 0);
+	fill(&f, pinned, "p", 64, 100 * KIB);
+	cr_assert_geq(count_names(&f, pinned, "p", 64), 28);
+	holds(&f);
+	fixture_close(&f);
+}
+
+Test(evict, a_name_that_is_being_overwritten_loses_its_old_bytes_and_gets_its_new_ones)
+{
+	struct fixture f;
+	struct tp_who other = process_start();
+	struct file draft;
+
+	fixture_open(&f, 4 * MIB, NULL);
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "x", MIB, 1), 0);
+	cr_assert_eq(file_open(&f, &other, TP_NODE_CACHE, "x", O_WRONLY | O_TRUNC, &draft), 0);
+	cr_assert_eq(file_puts(&f, &draft, 0, "new"), 0);
+	forget_told(&f);
+	cr_assert(get_room(&f, 4 * MIB - 64 * KIB, 0));
+	cr_assert_not(sees(&f, &f.me, TP_NODE_CACHE, "x"));
+	cr_assert(told_name(&f, TP_NODE_CACHE, "x"));
+	cr_assert(sees(&f, &other, TP_NODE_CACHE, "x"));
+	holds(&f);
+	cr_assert_eq(file_close(&f, &draft), 0);
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "new"));
+	process_end(&other, SIGKILL, 0);
+	process_reap(&other);
+	fixture_close(&f);
+}
+
+Test(evict, what_a_draft_is_about_to_start_from_stays)
+{
+	struct fixture f;
+	struct tp_who who;
+	struct tp_entry published, draft;
+	struct file file = {0};
+
+	fixture_open(&f, 4 * MIB, NULL);
+	who = f.me;
+	put(&f, TP_NODE_CACHE, "x", "old bytes");
+	cr_assert_eq(tp_tree_lookup(f.tree, &who, TP_NODE_CACHE, "x", &published), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &who, published.node, O_WRONLY, &file.opened), -ESTALE);
+	cr_assert_not(get_room(&f, 4 * MIB, 0));
+	cr_assert_eq(tp_tree_lookup(f.tree, &who, TP_NODE_CACHE, "x", &draft), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &who, draft.node, O_WRONLY, &file.opened), 0);
+	file.who = who;
+	file.node = draft.node;
+	cr_assert_eq(file_puts(&f, &file, 0, "new"), 0);
+	cr_assert_eq(file_close(&f, &file), 0);
+	tp_tree_forget(f.tree, published.node, 1);
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "new bytes"));
+	fixture_close(&f);
+}
+
+Test(evict, superseded_bytes_that_nobody_reads_go_before_anything_else)
+{
+	struct fixture f;
+	struct tp_who who;
+	struct tp_entry e;
+
+	fixture_open(&f, 4 * MIB, NULL);
+	who = f.me;
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "x", 1536 * KIB, 1), 0);
+	cr_assert_eq(tp_tree_lookup(f.tree, &who, TP_NODE_CACHE, "x", &e), 0);
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "x", 1536 * KIB, 2), 0);
+	cr_assert_eq(f.tree->old_bytes, 1536 * KIB);
+	cr_assert(get_room(&f, 2 * MIB, 0));
+	holds(&f);
+	cr_assert_eq(f.tree->old_bytes, 0);
+	cr_assert(sees(&f, &f.me, TP_NODE_CACHE, "x"));
+	/* An opener that comes for them now is sent to the new ones. */
+	struct tp_opened opened;
+
+	cr_assert_eq(tp_tree_open(f.tree, &who, e.node, O_RDONLY, &opened), -ESTALE);
+	tp_tree_forget(f.tree, e.node, 1);
+	fixture_close(&f);
+}
+
+Test(evict, all_names_of_an_object_go_at_once)
+{
+	struct fixture f;
+	uint64_t d;
+
+	fixture_open(&f, 4 * MIB, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "x", MIB, 1), 0);
+	cr_assert_eq(link_as(&f, &f.me, TP_NODE_CACHE, "x", d, "y"), 0);
+	forget_told(&f);
+	cr_assert(get_room(&f, 4 * MIB, 0));
+	cr_assert(told_name(&f, TP_NODE_CACHE, "x"));
+	cr_assert(told_name(&f, d, "y"));
+	cr_assert_not(sees(&f, &f.me, d, "y"));
+	cr_assert_eq(f.tree->objects, 0);
+	fixture_close(&f);
+}
+
+Test(evict, who_stops_waiting_is_not_called)
+{
+	struct fixture f;
+	struct waiting w = {.room = {.bytes = 4 * MIB, .ready = ready}};
+
+	fixture_open(&f, 4 * MIB, NULL);
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "x", 3 * MIB, 1), 0);
+	f.hold = true;
+	tp_list_init(&w.room.link);
+	tp_evictor_wait(f.store->evictor, &w.room);
+	wait_gone(&f, TP_NODE_CACHE, "x");
+	cr_assert(tp_evictor_unwait(f.store->evictor, &w.room));
+	cr_assert_not(tp_evictor_unwait(f.store->evictor, &w.room));
+	f.hold = false;
+	let_kernel_hear(&f);
+	cr_assert(get_room(&f, MIB, 0));
+	cr_assert_eq(w.called, 0);
+	fixture_close(&f);
+}
+
+Test(evict, waiters_are_served_in_the_order_of_their_coming)
+{
+	struct fixture f;
+	struct waiting w[3];
+
+	fixture_open(&f, 4 * MIB, NULL);
+	for (unsigned i = 0; i < 3; i++) {
+		w[i] = (struct waiting){.room = {.bytes = i == 1 ? 5 * MIB : MIB, .ready = ready}};
+		tp_list_init(&w[i].room.link);
+		tp_evictor_wait(f.store->evictor, &w[i].room);
+	}
+	wait_until(was_called, &w[2]);
+	cr_assert_eq(w[0].called, 1);
+	cr_assert_eq(w[1].called, 2, "more than there ever is");
+	cr_assert_eq(w[2].called, 1);
+	fixture_close(&f);
+}
+
+/* Quotas */
+
+Test(evict, a_quota_evicts_below_its_directory_and_nowhere_else)
+{
+	struct fixture f;
+	uint64_t d, sub;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	sub = make_dir(&f, d, "sub");
+	cr_assert_eq(set_rule(&f, d, "quota", "1M"), 0);
+	fill(&f, TP_NODE_CACHE, "out", 10, 64 * KIB);
+	fill(&f, sub, "in", 40, 64 * KIB);
+	holds(&f);
+	cr_assert_eq(count_names(&f, TP_NODE_CACHE, "out", 10), 10);
+	cr_assert_leq(count_names(&f, sub, "in", 40), 16);
+	cr_assert_geq(count_names(&f, sub, "in", 40), 8);
+	cr_assert_gt(tp_stats_get(&f.store->stats, TP_STAT_QUOTA_EVICTED), 0);
+	cr_assert_eq(tp_stats_get(&f.store->stats, TP_STAT_EVICTED), 0);
+	cr_assert_eq(put_waiting(&f, d, "more", 1100 * KIB, 1), -EDQUOT);
+	fixture_close(&f);
+}
+
+Test(evict, a_quota_says_edquot_when_all_below_it_is_pinned)
+{
+	struct fixture f;
+	uint64_t d;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	cr_assert_eq(set_rule(&f, d, "quota", "1048576"), 0);
+	cr_assert_eq(set_rule(&f, d, "pin", "1"), 0);
+	fill(&f, d, "in", 15, 64 * KIB);
+	cr_assert_eq(put_waiting(&f, d, "more", 128 * KIB, 1), -EDQUOT);
+	cr_assert_eq(count_names(&f, d, "in", 15), 15);
+	cr_assert_eq(set_rule(&f, d, "quota", ""), 0);
+	cr_assert_eq(put_waiting(&f, d, "more", 128 * KIB, 1), 0);
+	holds(&f);
+	fixture_close(&f);
+}
+
+static bool below_a_mib(void *user)
+{
+	struct tp_object *o = user;
+
+	return o->dir->bytes_below <= MIB;
+}
+
+Test(evict, a_quota_that_is_set_below_what_is_there_makes_it_hold)
+{
+	struct fixture f;
+	uint64_t d;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	fill(&f, d, "in", 40, 64 * KIB);
+	cr_assert_eq(set_rule(&f, d, "quota", "1M"), 0);
+	wait_until(below_a_mib, tp_tree_object_of(tp_tree_node(f.tree, d)));
+	cr_assert_geq(count_names(&f, d, "in", 40), 8);
+	fixture_close(&f);
+}
+
+Test(evict, quotas_are_counted_down_when_their_directory_goes)
+{
+	struct fixture f;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	cr_assert_eq(set_rule(&f, make_dir(&f, TP_NODE_CACHE, "d"), "quota", "1M"), 0);
+	cr_assert_eq(f.tree->quotas, 1);
+	cr_assert_eq(rmdir_as(&f, &f.me, TP_NODE_CACHE, "d"), 0);
+	cr_assert_eq(f.tree->quotas, 0);
+	fixture_close(&f);
+}
+
+/* Times to live */
+
+Test(evict, an_object_goes_when_its_time_is_over_and_not_before)
+{
+	struct fixture f;
+	struct file open;
+	uint64_t d, s;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	s = make_dir(&f, TP_NODE_SAMPLES, "s");
+	put(&f, d, "before", "set later");
+	cr_assert_eq(set_rule(&f, d, "ttl", "60"), 0);
+	put(&f, d, "x", "x");
+	put(&f, d, "own", "x");
+	put(&f, s, "sample", "x");
+	put(&f, TP_NODE_CACHE, "none", "x");
+	cr_assert_eq(set_rule(&f, node_of(&f, &f.me, d, "own"), "ttl", "600"), 0);
+	cr_assert_eq(file_open(&f, &f.me, d, "x", O_RDONLY, &open), 0);
+	move_time(&f, 59 * TP_NS_PER_S);
+	put(&f, d, "later", "x");
+	cr_assert(get_room(&f, TP_PAGE_BYTES, 0), "the thread has been round");
+	cr_assert(sees(&f, &f.me, d, "x"));
+	forget_told(&f);
+	move_time(&f, 2 * TP_NS_PER_S);
+	wait_gone(&f, d, "x");
+	wait_gone(&f, d, "before");
+	cr_assert(told_name(&f, d, "x"));
+	cr_assert(has_text(&f, &open, "x"), "who has it open keeps it");
+	cr_assert_eq(file_close(&f, &open), 0);
+	cr_assert(sees(&f, &f.me, d, "own"));
+	cr_assert(sees(&f, &f.me, d, "later"));
+	cr_assert(sees(&f, &f.me, s, "sample"));
+	cr_assert(sees(&f, &f.me, TP_NODE_CACHE, "none"));
+	cr_assert_eq(tp_stats_get(&f.store->stats, TP_STAT_EXPIRED), 2);
+	holds(&f);
+	move_time(&f, 600 * TP_NS_PER_S);
+	wait_gone(&f, d, "own");
+	wait_gone(&f, d, "later");
+	fixture_close(&f);
+}
+
+Test(evict, overwriting_starts_the_time_to_live_anew_and_a_draft_outlives_the_old)
+{
+	struct fixture f;
+	struct tp_who other = process_start();
+	struct file draft;
+	uint64_t d;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	cr_assert_eq(set_rule(&f, d, "ttl", "60"), 0);
+	put(&f, d, "x", "x");
+	put(&f, d, "y", "y");
+	cr_assert_eq(file_open(&f, &other, d, "y", O_WRONLY | O_TRUNC, &draft), 0);
+	cr_assert_eq(file_puts(&f, &draft, 0, "yy"), 0);
+	move_time(&f, 40 * TP_NS_PER_S);
+	put(&f, d, "x", "xx");
+	move_time(&f, 30 * TP_NS_PER_S);
+	wait_gone(&f, d, "y");
+	cr_assert(reads(&f, &f.me, d, "x", "xx"));
+	holds(&f);
+	cr_assert_eq(file_close(&f, &draft), 0);
+	cr_assert(reads(&f, &f.me, d, "y", "yy"));
+	process_end(&other, SIGKILL, 0);
+	process_reap(&other);
+	fixture_close(&f);
+}
+
+Test(evict, the_soonest_of_many_times_to_live_comes_first)
+{
+	struct fixture f;
+	uint64_t node;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	for (unsigned i = 0; i < 200; i++) {
+		char ttl[16];
+
+		put(&f, TP_NODE_CACHE, numbered("f", i), "x");
+		(void)snprintf(ttl, sizeof(ttl), "%u", 10 + (i * 73) % 200);
+		node = node_of(&f, &f.me, TP_NODE_CACHE, numbered("f", i));
+		cr_assert_eq(set_rule(&f, node, "ttl", ttl), 0);
+	}
+	for (unsigned round = 0; round < 20; round++) {
+		unsigned expected = 190 - 10 * round;
+
+		move_time(&f, round ? 10 * TP_NS_PER_S : 19 * TP_NS_PER_S);
+		while (count_names(&f, TP_NODE_CACHE, "f", 200) > expected)
+			(void)usleep(1000);
+		cr_assert_eq(count_names(&f, TP_NODE_CACHE, "f", 200), expected);
+	}
+	holds(&f);
+	fixture_close(&f);
+}
+
+Test(evict, depth_decides_among_the_cold)
+{
+	struct fixture f;
+	uint64_t parent = TP_NODE_CACHE, chain[12];
+
+	fixture_open(&f, 4 * MIB, NULL);
+	/* A chain of directories with one object each. */
+	for (unsigned i = 0; i < 12; i++) {
+		chain[i] = parent;
+		cr_assert_eq(put_waiting(&f, parent, "x", 256 * KIB, i), 0);
+		parent = make_dir(&f, parent, "d");
+	}
+	cr_assert_eq(put_waiting(&f, TP_NODE_CACHE, "other", 768 * KIB, 77), 0);
+	cr_assert(get_room(&f, 4 * KIB, 0));
+	cr_assert(sees(&f, &f.me, TP_NODE_CACHE, "x"), "the head goes last");
+	for (unsigned i = 1; i < 12; i++)
+		cr_assert(sees(&f, &f.me, chain[i - 1], "x") || !sees(&f, &f.me, chain[i], "x"));
+	cr_assert_not(sees(&f, &f.me, chain[11], "x"));
+	holds(&f);
+	fixture_close(&f);
+}
