@@ -205,17 +205,29 @@ static uint32_t slot_at(const struct tp_dir *d, uint64_t cookie)
 	return from;
 }
 
+int tp_dir_reserve(struct tp_dir *d, uint32_t more)
+{
+	uint32_t max = d->slots_max ? d->slots_max : 4;
+	uintptr_t *slots;
+
+	if (d->slots_max - d->slots_used >= more)
+		return 0;
+	while (max - d->slots_used < more)
+		max *= 2;
+	slots = realloc(d->slots, max * sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	d->slots = slots;
+	d->slots_max = max;
+	return 0;
+}
+
 int tp_dir_append(struct tp_dir *d, struct tp_name *n)
 {
-	if (d->slots_used == d->slots_max) {
-		uint32_t max = d->slots_max ? d->slots_max * 2 : 4;
-		uintptr_t *slots = realloc(d->slots, max * sizeof(*slots));
+	int r = tp_dir_reserve(d, 1);
 
-		if (!slots)
-			return -ENOMEM;
-		d->slots = slots;
-		d->slots_max = max;
-	}
+	if (r < 0)
+		return r;
 	n->cookie = d->next_cookie++;
 	d->slots[d->slots_used++] = (uintptr_t)n;
 	d->names++;
@@ -353,7 +365,17 @@ void tp_draft_viewer_closed(struct tp_draft *d, pid_t tgid)
 {
 	struct tp_viewer *v = find_viewer(d, tgid);
 
-	if (v && v->opens > 0 && --v->opens == 0 && v->joined)
+	if (v && v->opens > 0) {
+		v->opens--;
+		tp_draft_viewer_failed(d, tgid);
+	}
+}
+
+void tp_draft_viewer_failed(struct tp_draft *d, pid_t tgid)
+{
+	struct tp_viewer *v = find_viewer(d, tgid);
+
+	if (v && v->opens == 0 && v->joined)
 		*v = d->viewers[--d->viewers_count];
 }
 

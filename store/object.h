@@ -212,7 +212,9 @@ static inline struct tp_object *tp_object_parent(const struct tp_object *o)
 }
 
 /* Names in a directory */
-/* Puts n (its parent and bytes set) at the end of its parent. -ENOMEM. */
+/* Makes sure that `more` names can be appended. -ENOMEM. */
+int tp_dir_reserve(struct tp_dir *d, uint32_t more);
+/* Puts n (its parent and bytes set) at the end of its parent. -ENOMEM: never when there is a place for it. */
 int tp_dir_append(struct tp_dir *d, struct tp_name *n);
 /* n gets a new cookie behind all others; when the heap is exhausted it keeps its place. */
 void tp_dir_move_to_end(struct tp_dir *d, struct tp_name *n);
@@ -226,9 +228,10 @@ void tp_draft_free(struct tp_draft *d);
 bool tp_draft_seen_by(const struct tp_draft *d, pid_t tgid);
 /* joined: only while it has the draft open. -ENOMEM. */
 int tp_draft_add_viewer(struct tp_draft *d, pid_t tgid, bool joined);
-/* A viewer's handle for writing was opened, or closed. */
+/* A viewer's handle for writing was opened, closed, or could not be opened: who had joined and has none sees the draft no more. */
 void tp_draft_viewer_opened(struct tp_draft *d, pid_t tgid);
 void tp_draft_viewer_closed(struct tp_draft *d, pid_t tgid);
+void tp_draft_viewer_failed(struct tp_draft *d, pid_t tgid);
 /* Notes that thread tid of process tgid (0: cannot be seen) writes. -ENOMEM. */
 int tp_draft_add_writer(struct tp_draft *d, pid_t tid, pid_t tgid);
 /* Notes what a FLUSH by tgid showed. */

@@ -214,16 +214,15 @@ int tp_tree_allowed_name(struct tp_tree *t, const struct tp_object *dir, const c
 	return allowed_name(t, dir, name, mode);
 }
 
-/* The place for a new name: -EEXIST when who sees something there; what only others see is beaten. */
-static int make_place(struct tp_tree *t, struct tp_who *who, struct tp_object *dir, const char *name)
+/* The place for a new name: -EEXIST when who sees something there. What only others see is beaten: *ret_beaten, or NULL, goes once the new name is there. */
+static int find_place(struct tp_tree *t, struct tp_who *who, struct tp_object *dir, const char *name,
+	struct tp_name **ret_beaten)
 {
 	struct tp_name *n = tp_tree_find(t, dir, name, strlen(name));
 
-	if (!n)
-		return 0;
-	if (tp_tree_view(t, who, n->object))
+	if (n && tp_tree_view(t, who, n->object))
 		return -EEXIST;
-	drop_name(t, n, false, true);
+	*ret_beaten = n;
 	return 0;
 }
 
@@ -247,7 +246,7 @@ static int make_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, c
 	uint32_t mode, uint64_t rdev, const char *target, struct tp_entry *ret)
 {
 	struct tp_object *dir, *o;
-	struct tp_name *n;
+	struct tp_name *n, *beaten;
 	struct tp_gen *g = NULL;
 	int r;
 
@@ -258,7 +257,7 @@ static int make_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, c
 		!tp_name_is_temporary(name, strlen(name), tp_tree_temp_of(t, dir)))
 		r = -EPERM;
 	if (r == 0)
-		r = make_place(t, who, dir, name);
+		r = find_place(t, who, dir, name, &beaten);
 	if (r < 0)
 		return r;
 	o = tp_tree_new_object(t, who, dir, mode);
@@ -291,6 +290,8 @@ static int make_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, c
 			tp_tree_settle_object(t, o);
 		return r;
 	}
+	if (beaten)
+		drop_name(t, beaten, false, true);
 	touch_dir(t, dir);
 	if (g) {
 		tp_gen_publish(t, g);
@@ -335,7 +336,7 @@ static int link_locked(struct tp_tree *t, struct tp_who *who, uint64_t node, uin
 {
 	struct tp_node *from = tp_tree_node(t, node), *seen;
 	struct tp_object *dir, *o;
-	struct tp_name *n;
+	struct tp_name *n, *beaten = NULL;
 	int r;
 
 	if (!from)
@@ -355,11 +356,13 @@ static int link_locked(struct tp_tree *t, struct tp_who *who, uint64_t node, uin
 	if (r == 0 && !o->names && !o->unnamed)
 		r = -ENOENT;
 	if (r == 0)
-		r = make_place(t, who, dir, name);
+		r = find_place(t, who, dir, name, &beaten);
 	if (r == 0)
 		r = tp_tree_add_name(t, dir, name, strlen(name), o, &n);
 	if (r < 0)
 		return r;
+	if (beaten)
+		drop_name(t, beaten, false, true);
 	if (o->unnamed)
 		tp_gen_named(t, o);
 	o->ctime_ns = now(t);
@@ -516,25 +519,34 @@ static void weigh(struct tp_object *dir, int64_t delta)
 		atomic_fetch_add(&dir->dir->bytes_below, (uint64_t)delta);
 }
 
-/* Moves name n (already out of the way: nothing is at its new place) to `to`/name. n is replaced by *ret. */
-static int move_name(
-	struct tp_tree *t, struct tp_name *n, struct tp_object *to, const char *name, struct tp_name **ret)
+/* A name for move_name(), and places for `places` names in `to`: taken before anything changes, so that a change that has begun cannot fail. -ENOMEM. */
+static int prepare_name(struct tp_object *to, const char *name, unsigned places, struct tp_name **ret)
 {
-	struct tp_object *o = n->object, *from = n->parent;
+	struct tp_name *n = malloc(sizeof(*n) + strlen(name));
+
+	if (!n || tp_dir_reserve(to->dir, places) < 0) {
+		free(n);
+		return -ENOMEM;
+	}
+	*n = (struct tp_name){.parent = to, .len = (uint8_t)strlen(name)};
+	memcpy(n->bytes, name, n->len);
+	*ret = n;
+	return 0;
+}
+
+/* Puts `moved`, which was prepared, into the place of n, which is freed. Nothing is at its place. */
+static void move_name(struct tp_tree *t, struct tp_name *n, struct tp_name *moved)
+{
+	struct tp_object *o = n->object, *from = n->parent, *to = moved->parent;
 	bool hidden = tp_tree_hidden(o);
 	uint64_t w = weight(o), charged = o->names == n && S_ISREG(o->mode) ? atomic_load(&o->charged) : 0;
-	struct tp_name *moved = malloc(sizeof(*moved) + strlen(name)), **at = &o->names;
+	struct tp_name **at = &o->names;
 	int r;
 
-	if (!moved)
-		return -ENOMEM;
-	*moved = (struct tp_name){.parent = to, .object = o, .len = (uint8_t)strlen(name)};
-	memcpy(moved->bytes, name, moved->len);
+	moved->object = o;
 	r = tp_dir_append(to->dir, moved);
-	if (r < 0) {
-		free(moved);
-		return r;
-	}
+	assert(r == 0);
+	(void)r;
 	tp_tree_note_name(t, n, true);
 	weigh(from, -(int64_t)w);
 	if (charged)
@@ -553,8 +565,6 @@ static int move_name(
 	if (charged)
 		tp_tree_charge(t, o, (int64_t)charged);
 	tp_tree_note_name(t, moved, false);
-	*ret = moved;
-	return 0;
 }
 
 static void moved_object(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bool was_temporary)
@@ -567,38 +577,46 @@ static void moved_object(struct tp_tree *t, struct tp_who *who, struct tp_name *
 		tp_gen_renamed(t, who, n, was_temporary);
 }
 
+static void terminated(const struct tp_name *n, char text[NAME_MAX + 1])
+{
+	memcpy(text, n->bytes, n->len);
+	text[n->len] = 0;
+}
+
 static int exchange_locked(struct tp_tree *t, struct tp_who *who, struct tp_name *a, struct tp_name *b)
 {
 	struct tp_object *dir_a = a->parent, *dir_b = b->parent;
 	char name_a[NAME_MAX + 1], name_b[NAME_MAX + 1];
-	struct tp_name *moved_a, *moved_b, *aside;
+	tp_autofree struct tp_name *moved_a = NULL, *moved_b = NULL, *aside = NULL;
+	struct tp_name *by_way;
 	bool temp_a, temp_b;
 	int r;
 
-	memcpy(name_a, a->bytes, a->len);
-	name_a[a->len] = 0;
-	memcpy(name_b, b->bytes, b->len);
-	name_b[b->len] = 0;
+	terminated(a, name_a);
+	terminated(b, name_b);
 	r = may_move(t, dir_a, a->object, dir_b, name_b);
 	if (r == 0)
 		r = may_move(t, dir_b, b->object, dir_a, name_a);
 	if (r < 0 || a->object == b->object)
 		return r;
-	temp_a = tp_name_is_temporary(name_a, a->len, tp_tree_temp_of(t, dir_a));
-	temp_b = tp_name_is_temporary(name_b, b->len, tp_tree_temp_of(t, dir_b));
 	/* By way of a name that no path can have. */
-	r = move_name(t, a, dir_b, "/", &aside);
-	if (r == 0) {
-		r = move_name(t, b, dir_a, name_a, &moved_b);
-		if (r == 0)
-			r = move_name(t, aside, dir_b, name_b, &moved_a);
-		else
-			(void)move_name(t, aside, dir_a, name_a, &moved_a);
-	}
+	r = prepare_name(dir_b, "/", 3, &aside);
+	if (r == 0)
+		r = prepare_name(dir_a, name_a, 3, &moved_b);
+	if (r == 0)
+		r = prepare_name(dir_b, name_b, 3, &moved_a);
 	if (r < 0)
 		return r;
-	moved_object(t, who, moved_a, temp_a);
-	moved_object(t, who, moved_b, temp_b);
+	temp_a = tp_name_is_temporary(name_a, a->len, tp_tree_temp_of(t, dir_a));
+	temp_b = tp_name_is_temporary(name_b, b->len, tp_tree_temp_of(t, dir_b));
+	by_way = tp_steal_ptr(aside);
+	move_name(t, a, by_way);
+	a = tp_steal_ptr(moved_a);
+	move_name(t, b, moved_b);
+	b = tp_steal_ptr(moved_b);
+	move_name(t, by_way, a);
+	moved_object(t, who, a, temp_a);
+	moved_object(t, who, b, temp_b);
 	touch_dir(t, dir_a);
 	touch_dir(t, dir_b);
 	return 0;
@@ -608,7 +626,7 @@ static int rename_locked(struct tp_tree *t, struct tp_who *who, uint64_t from_pa
 	uint64_t to_parent, const char *to, unsigned flags)
 {
 	struct tp_object *from_dir, *to_dir;
-	struct tp_name *n, *target;
+	struct tp_name *n, *moved, *target;
 	bool was_temporary, target_seen;
 	int r;
 
@@ -633,20 +651,19 @@ static int rename_locked(struct tp_tree *t, struct tp_who *who, uint64_t from_pa
 	r = may_move(t, from_dir, n->object, to_dir, to);
 	if (r < 0 || (target && target->object == n->object))
 		return r;
-	if (target_seen) {
+	if (target_seen)
 		r = may_replace(t, who, n->object, target->object);
-		if (r < 0)
-			return r;
-		if (S_ISDIR(target->object->mode))
-			drop_hidden(t, target->object);
-	}
+	if (r == 0)
+		r = prepare_name(to_dir, to, 1, &moved);
+	if (r < 0)
+		return r;
+	if (target_seen && S_ISDIR(target->object->mode))
+		drop_hidden(t, target->object);
 	was_temporary = tp_name_is_temporary(from, strlen(from), tp_tree_temp_of(t, from_dir));
 	if (target)
 		drop_name(t, target, false, true);
-	r = move_name(t, n, to_dir, to, &n);
-	if (r < 0)
-		return r;
-	moved_object(t, who, n, was_temporary);
+	move_name(t, n, moved);
+	moved_object(t, who, moved, was_temporary);
 	touch_dir(t, from_dir);
 	touch_dir(t, to_dir);
 	return 0;

@@ -87,10 +87,10 @@ static int open_existing(struct tp_tree *t, struct tp_who *who, struct tp_name *
 	struct tp_gen *g;
 	int r, at_once;
 
-	if (!S_ISREG(o->mode))
-		return S_ISDIR(o->mode) ? -EISDIR : -ESTALE;
 	if (flags & O_EXCL)
 		return -EEXIST;
+	if (!S_ISREG(o->mode))
+		return S_ISDIR(o->mode) ? -EISDIR : -ESTALE;
 	at_once = write ? visible_at_once(t, n->parent, n->bytes, n->len, flags) : 0;
 	if (at_once < 0)
 		return at_once;
@@ -104,6 +104,8 @@ static int open_existing(struct tp_tree *t, struct tp_who *who, struct tp_name *
 	}
 	r = tp_gen_open(t, who, g, flags, ret_opened);
 	if (r < 0) {
+		if (g->draft)
+			tp_draft_viewer_failed(g->draft, tp_who_tgid(who));
 		tp_tree_settle_gen(t, g);
 		return r;
 	}
