@@ -241,6 +241,17 @@ process_gone()
 	[ "${s%% *}" = Z ]
 }
 
+# kill_tree PID: it and all that it started; what stays would hold the test's output open, and its reader waiting.
+kill_tree()
+{
+	local c
+	# shellcheck disable=SC2013
+	for c in $(cat "/proc/$1/task/"*/children 2>/dev/null); do
+		kill_tree "$c"
+	done
+	kill -KILL "$1" 2>/dev/null
+}
+
 tp_answers_or_ended()
 {
 	process_gone "$TP_PID" || { is_mounted "$MNT" && tp_answers "$MNT"; }
@@ -354,7 +365,7 @@ tp_finish()
 	for p in $(jobs -p); do
 		case " ${tp_pids[*]:-} " in
 		*" $p "*) ;;
-		*) kill -KILL "$p" 2>/dev/null && wait "$p" 2>/dev/null ;;
+		*) kill_tree "$p"; wait "$p" 2>/dev/null ;;
 		esac
 	done
 	cd /

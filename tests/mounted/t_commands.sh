@@ -179,7 +179,7 @@ after=$(stat_of 'tidepool_fuse_requests_total{op="OPEN"}')
 is "and opened what is below" $? 0
 run warm "$MNT/cache/none"
 is "a missing one: exit 1" "$code $(wc -l <<<"$err")" "1 1"
-if command -v script >/dev/null; then
+if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
 	has "on a terminal it shows how far it is" "$(script -qec "'$TIDEPOOL' warm '$MNT/cache/d'" /dev/null </dev/null)" "4 objects"
 fi
 

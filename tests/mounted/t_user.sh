@@ -54,10 +54,20 @@ eventually 10 process_gone "$pid"
 ok "over a dead mount" as_user "$TIDEPOOL" mount "$U/s" "$U/m" -o $o
 pid=$(cut -d' ' -f1 "$U/s/daemon")
 as_user sh -c "exec sleep 1000 <'$U/m/cache'" &
-eventually 10 test "$(readlink "/proc/$!/fd/0")" = "$U/m/cache"
+holder=$!
+is_held()
+{
+	local c
+	for c in $holder $(cat "/proc/$holder/task/"*/children 2>/dev/null); do
+		[ "$(readlink "/proc/$c/fd/0")" = "$U/m/cache" ] && return
+	done
+	return 1
+}
+ok "somebody is in it" eventually 10 is_held
 ok "SIGTERM" kill -TERM "$pid"
 ok "takes it away, also when it is busy" eventually 20 gone
 ok "and the daemon ends" eventually 20 process_gone "$pid"
+kill_tree $holder
 
 fails_with "a mount point of somebody else" "" as_user "$TIDEPOOL" mount "$U/s" "$TP_DIR/rootm" -o $o
 fails "is not mounted" is_mounted "$TP_DIR/rootm"
