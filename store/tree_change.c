@@ -246,7 +246,7 @@ static int make_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, c
 	uint32_t mode, uint64_t rdev, const char *target, struct tp_entry *ret)
 {
 	struct tp_object *dir, *o;
-	struct tp_name *n, *beaten;
+	struct tp_name *n, *beaten = NULL;
 	struct tp_gen *g = NULL;
 	int r;
 
@@ -626,7 +626,7 @@ static int rename_locked(struct tp_tree *t, struct tp_who *who, uint64_t from_pa
 	uint64_t to_parent, const char *to, unsigned flags)
 {
 	struct tp_object *from_dir, *to_dir;
-	struct tp_name *n, *moved, *target;
+	struct tp_name *n, *moved = NULL, *target;
 	bool was_temporary, target_seen;
 	int r;
 
