@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,21 +115,33 @@ static enum tp_end judge(int code)
 	return WEXITSTATUS(code) == 0 ? TP_END_GOOD : TP_END_FAILED;
 }
 
-/* Does it live, or is it at least not exiting yet? False also when there is none. Never waits for an execve(2). */
-static bool has_memory(const char *statm)
+/*
+ * Does it live, or is it at least not exiting yet? False also when there is none. dir: its directory in /proc.
+ *
+ * Its exe link is there for as long as it has memory, and reading the link neither waits for an execve(2) or a fault of it nor
+ * takes hold of the memory: who lets go of that last tears it down, and writes back what was mapped from us, to us. Where the link is not for
+ * us to read, statm has to do.
+ */
+static bool has_memory(const char *dir)
 {
-	char text[128];
+	char path[320], text[PATH_MAX];
 
+	(void)snprintf(path, sizeof(path), "%s/exe", dir);
+	if (readlink(path, text, sizeof(text)) >= 0)
+		return true;
+	if (errno != EACCES && errno != EPERM)
+		return false;
+	(void)snprintf(path, sizeof(path), "%s/statm", dir);
 	/* The first number: pages in all. */
-	return read_text(statm, text, sizeof(text)) > 0 && strtoul(text, NULL, 10) > 0;
+	return read_text(path, text, 128) > 0 && strtoul(text, NULL, 10) > 0;
 }
 
 static bool runs(pid_t pid)
 {
-	char path[48];
+	char dir[32];
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-	return has_memory(path);
+	(void)snprintf(dir, sizeof(dir), "/proc/%d", (int)pid);
+	return has_memory(dir);
 }
 
 /* The first thread has ended, perhaps by pthread_exit(): does another one of them go on? */
@@ -143,7 +156,7 @@ static bool others_run(pid_t tgid)
 	if (!dir)
 		return false;
 	for (struct dirent *e = readdir(dir); e && !any; e = readdir(dir)) {
-		(void)snprintf(path, sizeof(path), "/proc/%d/task/%s/statm", (int)tgid, e->d_name);
+		(void)snprintf(path, sizeof(path), "/proc/%d/task/%s", (int)tgid, e->d_name);
 		any = e->d_name[0] != '.' && has_memory(path);
 	}
 	(void)closedir(dir);
@@ -172,19 +185,28 @@ static int end_of(pid_t pid, enum tp_end *ret)
 
 pid_t tp_process_of(pid_t tid)
 {
-	char path[32], text[512];
-	const char *at;
+	char path[32];
+	pid_t tgid = 0;
+	DIR *dir;
 
 	if (tid <= 0)
 		return 0;
 	/* Signal 0 to a thread of itself: the kernel says ESRCH unless tid is a process, and is much quicker than /proc. */
 	if (syscall(SYS_tgkill, tid, tid, 0) == 0 || errno == EPERM)
 		return tid;
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
-	if (read_text(path, text, sizeof(text)) < 0)
+	/* One of its threads is the process; asking status would take hold of its memory. */
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)tid);
+	dir = opendir(path);
+	if (!dir)
 		return 0;
-	at = strstr(text, "\nTgid:");
-	return at ? (pid_t)strtol(at + 6, NULL, 10) : 0;
+	for (struct dirent *e = readdir(dir); e && !tgid; e = readdir(dir)) {
+		pid_t id = (pid_t)strtol(e->d_name, NULL, 10);
+
+		if (id > 0 && (syscall(SYS_tgkill, id, id, 0) == 0 || errno == EPERM))
+			tgid = id;
+	}
+	(void)closedir(dir);
+	return tgid;
 }
 
 void tp_process_open(pid_t tgid, struct tp_process *ret)
