@@ -143,14 +143,6 @@ const struct tp_option tp_option_table[] = {
 		FIELD(default_permissions),
 	},
 	{
-		.name = "auto_unmount",
-		.kind = TP_OPTION_FLAG,
-		.help = "the mount goes away when the daemon is killed",
-		.initial = "off",
-		FIELD(auto_unmount),
-		.fuse = true,
-	},
-	{
 		.name = "suid",
 		.kind = TP_OPTION_FLAG,
 		.help = "setuid and setgid bits count (root only)",

@@ -62,7 +62,7 @@ struct tp_options {
 	unsigned journal_interval_ms;
 	unsigned threads; /* 0: by the number of processors */
 	unsigned drain_s;
-	bool read_only, allow_other, default_permissions, auto_unmount;
+	bool read_only, allow_other, default_permissions;
 	bool suid, dev, exec, sync;
 
 	uint8_t source[TP_OPTIONS_MAX]; /* enum tp_option_source of each entry of the table */

@@ -149,13 +149,6 @@ ok "dead again" eventually 10 says_not_connected
 has "umount clears it, too" "$("$TIDEPOOL" umount "$M" 2>&1)" "had died"
 fails "it is gone" is_mounted "$M"
 fails_with "umount of what is no mount" "there is no tidepool mount at $M" "$TIDEPOOL" umount "$M"
-ok "auto_unmount" "$TIDEPOOL" mount "$S" "$M" -o $o,auto_unmount
-kill -KILL "$(daemon_of "$S")"
-not_mounted()
-{
-	! is_mounted "$M"
-}
-ok "takes the mount away when the daemon is killed" eventually 20 not_mounted
 
 # --- read-only and other options ---
 ok "ro" "$TIDEPOOL" mount "$S" "$M" -o $o,ro,noexec

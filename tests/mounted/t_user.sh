@@ -3,7 +3,8 @@
 # An ordinary user mounts through fusermount3, uses the mount, and unmounts it.
 
 # Where only root may open /dev/fuse, one for everybody is laid over it, in a mount namespace of our own.
-if [ -z "${TP_OWN_FUSE:-}" ] && [ "$(id -u)" = 0 ] && [ "$(stat -c %a /dev/fuse 2>/dev/null)" = 600 ]; then
+if [ -z "${TP_OWN_FUSE:-}" ] && [ "$(id -u)" = 0 ] && [ "$(stat -c %a /dev/fuse 2>/dev/null)" = 600 ] &&
+	unshare -m --propagation private true 2>/dev/null; then
 	exec env TP_OWN_FUSE=1 unshare -m --propagation private bash "$0" "$@"
 fi
 . "$(dirname "$0")/lib.sh"
