@@ -191,6 +191,7 @@ struct parked_write {
 	uint64_t offset;
 	uint32_t len;
 	bool kill_suid;
+	bool was_not_enough; /* the room that it asked for */
 	_Atomic int parties; /* that have yet to let go */
 	char data[];
 };
@@ -240,7 +241,9 @@ static void write_again(struct tp_room_waiter *room, bool last)
 	}
 	error = tp_file_write(p->fs->tree, &p->who, p->gen, &w);
 	if ((error == -ENOSPC || error == -EDQUOT) && !last) {
-		wait_for_room(p, error); /* somebody else took it */
+		/* Somebody else took it, or it takes more than it seemed. */
+		p->was_not_enough = true;
+		wait_for_room(p, error);
 		return;
 	}
 	if (error)
@@ -255,7 +258,7 @@ static void wait_for_room(struct parked_write *p, int error)
 	char path[PATH_MAX];
 
 	atomic_store(&p->parties, 2);
-	p->room.bytes = p->len + 2 * TP_PAGE_BYTES;
+	p->room.bytes = tp_file_room_bytes(p->len, p->was_not_enough);
 	p->room.quota_node = error == -EDQUOT ? tp_file_quota_node(p->fs->tree, p->gen, p->len) : 0;
 	p->room.ready = write_again;
 	p->wait.cancel = cancel_write;

@@ -30,6 +30,15 @@ struct tp_write {
 /* All bytes or none. -ENOSPC: no room now; nothing changed, and unless last_try the caller makes room or waits, and tries again. -EDQUOT likewise by a quota. */
 int tp_file_write(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, const struct tp_write *w);
 
+/*
+ * Room to ask for when a write of len bytes found none. It takes little more than its bytes, unless it changes pieces that it shares with the generation it came from: these it
+ * copies. That is asked for when there was room, and it was not enough.
+ */
+static inline uint64_t tp_file_room_bytes(size_t len, bool was_not_enough)
+{
+	return len + 2 * (uint64_t)(was_not_enough ? TP_PIECE_BYTES : TP_PAGE_BYTES);
+}
+
 /* The directory whose quota a write of more_bytes would pass, 0: none. */
 uint64_t tp_file_quota_node(struct tp_tree *t, struct tp_gen *g, uint64_t more_bytes);
 /* A write that waited for room was given up: its bytes are missing. */

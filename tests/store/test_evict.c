@@ -39,6 +39,7 @@ static int put_waiting(struct fixture *f, uint64_t parent, const char *name, siz
 	struct iovec iov = {bytes, len};
 	struct tp_write w = {.iov = &iov, .iov_count = 1, .len = len};
 	struct file file;
+	unsigned tried = 0;
 	int r, closed;
 
 	for (size_t i = 0; i < len; i++)
@@ -51,7 +52,7 @@ static int put_waiting(struct fixture *f, uint64_t parent, const char *name, siz
 
 		if (w.last_try)
 			break;
-		w.last_try = !get_room(f, len + 2 * TP_PAGE_BYTES, quota_node);
+		w.last_try = !get_room(f, tp_file_room_bytes(len, tried++), quota_node);
 	}
 	closed = file_close(f, &file);
 	return r < 0 ? r : closed;
@@ -346,6 +347,30 @@ Test(evict, waiters_are_served_in_the_order_of_their_coming)
 	cr_assert_eq(w[0].called, 1);
 	cr_assert_eq(w[1].called, 2, "more than there ever is");
 	cr_assert_eq(w[2].called, 1);
+	fixture_close(&f);
+}
+
+Test(evict, a_write_that_has_to_copy_a_shared_piece_is_told_that_there_is_no_room_for_it)
+{
+	struct fixture f;
+	struct file reader, writer;
+	struct iovec iov = {(void *)"x", 1};
+	struct tp_write w = {.iov = &iov, .iov_count = 1, .len = 1};
+	unsigned tried;
+	int r;
+
+	fixture_open(&f, 4 * MIB, NULL);
+	cr_assert_eq(put_bytes(&f, make_dir(&f, TP_NODE_SAMPLES, "s"), "s", 2560 * KIB, 2), 0);
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "x", MIB, 1), 0);
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "x", O_RDONLY, &reader), 0);
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "x", O_RDWR, &writer), 0);
+	for (tried = 0;
+		(r = tp_file_write(f.tree, &writer.who, writer.opened.gen, &w)) == -ENOSPC && !w.last_try; tried++)
+		w.last_try = !get_room(&f, tp_file_room_bytes(1, tried), 0);
+	cr_assert_eq(r, -ENOSPC);
+	cr_assert_leq(tried, 2);
+	cr_assert_eq(file_close(&f, &writer), -ENOSPC);
+	cr_assert_eq(file_close(&f, &reader), 0);
 	fixture_close(&f);
 }
 
