@@ -7,6 +7,7 @@
  *
  * One line of key=value words is printed.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,10 +73,10 @@ static void make(struct tp_tree *t, struct tp_who *who, uint64_t parent, const c
 	r = tp_file_write(t, who, opened.gen, &w);
 	if (r)
 		die("write", r);
-	r = tp_file_flush(t, who, opened.gen, true);
+	r = tp_file_flush(t, who, &opened);
 	if (r)
 		die("flush", r);
-	tp_file_release(t, &opened);
+	tp_file_release(t, &opened, 0);
 	/* The kernel forgets it again; what the kernel knows is its memory's business. */
 	tp_tree_forget(t, entry.node, 1);
 }

@@ -205,7 +205,8 @@ int main(int argc, char **argv)
 		(void)fputs("usage: tp-requests [--size 16M] MOUNT\n", stderr);
 		return 2;
 	}
-	buffer = malloc(PIECE_BYTES);
+	/* Aligned, since a write past the page cache that touches 257 pages is two requests. */
+	buffer = aligned_alloc(4096, PIECE_BYTES);
 	if (!buffer)
 		return 1;
 	memset(buffer, 'r', PIECE_BYTES);
