@@ -7,12 +7,17 @@ tp_mount -o ram=128M
 for step in close success; do
 	mkdir "$MNT/cache/$step"
 	"$TIDEPOOL" set "$MNT/cache/$step" commit=$step
-	ok "$step: every way to replace a name" "$TP_BUILD/tests/storm/tp-storm" --seconds 5 "$MNT/cache/$step"
+	ok "$step: every way to replace a name" "$TP_BUILD/tests/storm/tp-storm" --seconds 4 "$MNT/cache/$step"
+	note "$(cat "$TP_DIR/.out")"
+	mkdir "$MNT/cache/$step.there"
+	"$TIDEPOOL" set "$MNT/cache/$step.there" commit=$step
+	ok "$step: one that is only replaced is always there" \
+		"$TP_BUILD/tests/storm/tp-storm" --never-absent --seconds 3 "$MNT/cache/$step.there"
 	note "$(cat "$TP_DIR/.out")"
 done
 for step in live rename; do
 	mkdir "$MNT/cache/$step"
 	"$TIDEPOOL" set "$MNT/cache/$step" commit=$step
-	ok "$step: temporary names, rename and unlink" "$TP_BUILD/tests/storm/tp-storm" --posix --seconds 3 "$MNT/cache/$step"
+	ok "$step: temporary names, rename and unlink" "$TP_BUILD/tests/storm/tp-storm" --posix --seconds 2 "$MNT/cache/$step"
 	note "$(cat "$TP_DIR/.out")"
 done

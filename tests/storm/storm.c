@@ -3,7 +3,7 @@
  * tp-storm DIR: opens, reads, closes and replacements of one name by several processes. No program may see ESTALE, a short read, bytes of
  * two generations, or an errno that the race does not explain.
  *
- * With --posix only what is atomic on any file system is done (a temporary name and a rename, unlink), so that the test can be held
+ * With --never-absent nobody unlinks, and then ENOENT is wrong, too. With --posix only what is atomic on any file system is done (a temporary name and a rename, unlink), so that the test can be held
  * against tmpfs.
  */
 #include <errno.h>
@@ -39,7 +39,7 @@ enum {
 static const char *const counter_names[] = {"absent", "read", "mapped", "held", "by O_TRUNC", "by rename",
 	"by unlink", "EEXIST at close", "looked"};
 
-static bool posix_only;
+static bool posix_only, never_absent;
 
 static const char *name_of(int error)
 {
@@ -98,7 +98,7 @@ static void reader(struct tp_member *m)
 	tp_member_doing(m, "open for reading");
 	int fd = open(NAME, O_RDONLY);
 
-	if (fd < 0 && errno != ENOENT)
+	if (fd < 0 && (errno != ENOENT || never_absent))
 		tp_member_fail(m, "open for reading: %s", name_of(errno));
 	if (fd < 0) {
 		tp_party_count(m->party, READ_ABSENT, 1);
@@ -152,7 +152,7 @@ static void looker(struct tp_member *m)
 		if (r == 0 && st.st_size < LEN_MIN)
 			tp_member_fail(m, "stat says %ld bytes", (long)st.st_size);
 	}
-	if (r != 0 && errno != ENOENT)
+	if (r != 0 && (errno != ENOENT || never_absent))
 		tp_member_fail(m, "stat, chmod, access or utimens: %s", name_of(errno));
 	tp_party_count(m->party, LOOKED, 1);
 }
@@ -197,7 +197,7 @@ static void by_trunc(struct tp_member *m, uint8_t *buf)
 	tp_member_doing(m, "open with O_TRUNC");
 	int fd = open(NAME, O_WRONLY | O_TRUNC | (create ? O_CREAT : 0), 0644);
 
-	if (fd < 0 && (create || errno != ENOENT))
+	if (fd < 0 && (create || errno != ENOENT || never_absent))
 		tp_member_fail(m, "open with O_TRUNC%s: %s", create ? "|O_CREAT" : "", name_of(errno));
 	if (fd < 0)
 		return;
@@ -248,7 +248,7 @@ static void writer(struct tp_member *m)
 	uint8_t *buf = m->user ? m->user : (m->user = malloc(LEN_MAX + 1));
 	uint32_t dice = tp_member_random(m, 10);
 
-	if (dice < 1)
+	if (dice < 1 && !never_absent)
 		by_unlink(m, buf);
 	else if (dice < 6 && !posix_only)
 		by_trunc(m, buf);
@@ -261,7 +261,7 @@ static int parse(int argc, char **argv, struct tp_party *p, unsigned *ret_proces
 	static const struct option options[] = {{"seconds", required_argument, NULL, 's'},
 		{"rounds", required_argument, NULL, 'r'}, {"processes", required_argument, NULL, 'p'},
 		{"seed", required_argument, NULL, 'e'}, {"posix", no_argument, NULL, 'x'},
-		{NULL, 0, NULL, 0}};
+		{"never-absent", no_argument, NULL, 'a'}, {NULL, 0, NULL, 0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -275,6 +275,8 @@ static int parse(int argc, char **argv, struct tp_party *p, unsigned *ret_proces
 			p->seed = strtoul(optarg, NULL, 10);
 		else if (c == 'x')
 			posix_only = true;
+		else if (c == 'a')
+			never_absent = true;
 		else
 			return -EINVAL;
 	}
@@ -289,13 +291,18 @@ int main(int argc, char **argv)
 	unsigned processes = 8;
 
 	if (parse(argc, argv, p, &processes) < 0) {
-		(void)fprintf(stderr,
-			"usage: tp-storm --seconds N|--rounds N [--processes N] [--seed N] [--posix] DIR\n");
+		(void)fprintf(stderr, "usage: tp-storm --seconds N|--rounds N [--processes N] [--seed N] "
+				      "[--posix] [--never-absent] DIR\n");
 		return 2;
 	}
 	if (chdir(argv[optind]) != 0) {
 		perror(argv[optind]);
 		return 2;
+	}
+	if (never_absent) {
+		struct tp_member first = {.party = p, .number = TP_MEMBERS_MAX - 1, .role = "the first"};
+
+		by_rename(&first, malloc(LEN_MAX + 1));
 	}
 	for (unsigned i = 0; i < processes; i++) {
 		if (i == 0)
