@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -22,6 +23,7 @@
 #include "fs/device.h"
 #include "fs/frame.h"
 #include "fs/session.h"
+#include "store/process.h"
 
 #define NODE_FILE 2
 #define FILE_BYTES (1u << 20)
@@ -38,6 +40,7 @@ struct rig {
 	int served;
 	_Atomic bool park; /* reads wait */
 	_Atomic unsigned writes, write_pages, write_runs;
+	_Atomic int end; /* enum tp_end of who asked for the last FLUSH */
 	char bytes[FILE_BYTES];
 };
 
@@ -133,6 +136,9 @@ static void handle(struct tp_request *r, void *user)
 		write_file(g, r);
 		break;
 	case FUSE_FLUSH:
+		atomic_store(&g->end, (int)tp_process_end_of((pid_t)r->caller.pid));
+		tp_reply_error(g->session, &r->caller, 0);
+		break;
 	case FUSE_RELEASE:
 		tp_reply_error(g->session, &r->caller, 0);
 		break;
@@ -265,6 +271,57 @@ static void check_interrupt(struct rig *g)
 	atomic_store(&g->park, false);
 }
 
+/* How does the writer look at its last FLUSH, which it brings about like this? */
+static void check_end(struct rig *g, void (*leave)(int fd), enum tp_end want)
+{
+	pid_t pid;
+	int status;
+
+	atomic_store(&g->end, -1);
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (pid == 0) {
+		char path[80];
+		int fd;
+
+		(void)snprintf(path, sizeof(path), "%.63s/file", g->dir);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			_exit(99);
+		leave(fd);
+		_exit(0);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert(!WIFEXITED(status) || WEXITSTATUS(status) != 99);
+	cr_assert_eq(atomic_load(&g->end), (int)want);
+}
+
+static void close_it(int fd)
+{
+	(void)close(fd);
+}
+
+static void exit_3(int fd)
+{
+	_exit(3);
+}
+
+static void be_killed(int fd)
+{
+	(void)kill(getpid(), SIGKILL);
+}
+
+static void exec_true(int fd)
+{
+	(void)execl("/bin/true", "true", (char *)NULL);
+	_exit(99);
+}
+
+static void exit_0(int fd)
+{
+	_exit(0);
+}
+
 /* All that a session promises, in a mount namespace of our own. */
 static void check_all(struct rig *g)
 {
@@ -276,6 +333,12 @@ static void check_all(struct rig *g)
 	cr_assert(is_mounted(g));
 	check_data(g);
 	check_interrupt(g);
+	check_end(g, close_it, TP_END_RUNS);
+	check_end(g, exit_0, TP_END_GOOD);
+	check_end(g, exit_3, TP_END_FAILED);
+	check_end(g, be_killed, TP_END_KILLED);
+	/* The kernel closes the file in the middle of execve(2), under a lock that much of /proc needs. */
+	check_end(g, exec_true, TP_END_RUNS);
 	/* Stopped with a file open and a reader that waits. */
 	pid = start_reader(g);
 	fd = open_file(g, O_RDONLY);
@@ -339,6 +402,8 @@ Test(device, a_user_mounts_writes_and_stops, .timeout = 60)
 	/* What is left of the test is the user's; it runs in a process of its own. */
 	cr_assert_eq(setgid(65534), 0);
 	cr_assert_eq(setuid(65534), 0);
+	/* Who changed its user is closed to other processes of it, and we shall want to see how our children end. */
+	cr_assert_eq(prctl(PR_SET_DUMPABLE, 1), 0);
 	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		cr_skip_test("devices do not work in /tmp");
