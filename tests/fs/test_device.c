@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A session on a real mount of one file, as root and through fusermount3. Each case runs in its own mount namespace, so that nothing stays behind.
+ * A session on a real mount of one file, as root and through fusermount3. Each case has a mount namespace of its own, and who serves is a child that dies with the
+ * test: so nothing stays behind, whichever of them fails. (A process that serves the files it has open itself could never be killed.)
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -28,16 +30,15 @@
 #define NODE_FILE 2
 #define FILE_BYTES (1u << 20)
 
-/* A mount with one file, "file", whose bytes lie in bytes. */
+/* A mount with one file, "file", whose bytes lie in bytes. Shared by the test and the server. */
 struct rig {
 	char dir[64];
 	struct tp_pool *pool;
 	struct tp_stats stats;
 	struct tp_session *session;
 	struct tp_wait wait;
-	pthread_t thread;
-	sem_t ready, parked;
-	int served;
+	pid_t server;
+	sem_t ready, parked, stop, stopped;
 	_Atomic bool park; /* reads wait */
 	_Atomic unsigned writes, write_pages, write_runs;
 	_Atomic int end; /* enum tp_end of who asked for the last FLUSH */
@@ -99,7 +100,8 @@ static void write_file(struct rig *g, struct tp_request *r)
 	for (unsigned i = 0; i < count; i++) {
 		size_t len = (size_t)runs[i].pages * TP_PAGE_BYTES;
 
-		cr_assert_leq(at + len, FILE_BYTES);
+		if (at + len > FILE_BYTES)
+			abort();
 		memcpy(g->bytes + at, tp_pool_at(g->pool, runs[i].page), len);
 		at += len;
 		atomic_fetch_add(&g->write_pages, runs[i].pages);
@@ -152,16 +154,18 @@ static void ready(void *user)
 	sem_post(&((struct rig *)user)->ready);
 }
 
-static void *serve(void *arg)
+static void *stop_when_told(void *arg)
 {
 	struct rig *g = arg;
 
-	g->served = tp_session_serve(g->session);
+	sem_wait(&g->stop);
+	tp_session_stop(g->session);
+	sem_post(&g->stopped);
 	return NULL;
 }
 
-/* Mounts at g->dir and serves in a thread. */
-static void rig_start(struct rig *g)
+/* The server: what it says at its end is its exit code, 0 when all is well. */
+static int serve(struct rig *g)
 {
 	static const struct tp_session_ops ops = {.handle = handle, .ready = ready};
 	struct tp_pool_options pool = {.size_bytes = 64 << 20, .hugepages = TP_HUGEPAGES_OFF};
@@ -171,16 +175,61 @@ static void rig_start(struct rig *g)
 		.stats = &g->stats,
 		.ops = &ops,
 		.user = g};
+	struct tp_pool_usage usage;
 	struct tp_err err = {""};
+	pthread_t stopper;
+	int r;
 
 	rig = g;
-	sem_init(&g->ready, 0, 0);
-	sem_init(&g->parked, 0, 0);
-	cr_assert_eq(tp_pool_new(&pool, &err, &g->pool), 0, "%s", err.text);
+	if (tp_pool_new(&pool, &err, &g->pool) < 0)
+		return 10;
 	options.pool = g->pool;
-	cr_assert_eq(tp_session_new(&options, &err, &g->session), 0, "%s", err.text);
-	cr_assert_eq(pthread_create(&g->thread, NULL, serve, g), 0);
+	if (tp_session_new(&options, &err, &g->session) < 0) {
+		(void)fprintf(stderr, "%s\n", err.text);
+		return 11;
+	}
+	if (pthread_create(&stopper, NULL, stop_when_told, g) != 0)
+		return 12;
+	r = tp_session_serve(g->session);
+	/* Stopping what has ended is harmless, and must not touch what lies there now. */
+	sem_post(&g->stop);
+	pthread_join(stopper, NULL);
+	tp_session_free(g->session);
+	tp_pool_usage(g->pool, &usage);
+	tp_pool_free(g->pool);
+	if (r < 0)
+		return 13;
+	return usage.free_bytes == usage.size_bytes ? 0 : 14;
+}
+
+/* Mounts at g->dir; on return the mount works. */
+static void rig_start(struct rig *g)
+{
+	pid_t pid;
+
+	sem_init(&g->ready, 1, 0);
+	sem_init(&g->parked, 1, 0);
+	sem_init(&g->stop, 1, 0);
+	sem_init(&g->stopped, 1, 0);
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(serve(g));
+	}
+	g->server = pid;
 	sem_wait(&g->ready);
+}
+
+/* Waits for the end of the server. */
+static void rig_end(struct rig *g)
+{
+	int status;
+
+	cr_assert_eq(waitpid(g->server, &status, 0), g->server);
+	cr_assert(WIFEXITED(status));
+	cr_assert_eq(WEXITSTATUS(status), 0);
+	cr_assert_eq(rmdir(g->dir), 0);
 }
 
 static bool is_mounted(const struct rig *g)
@@ -195,18 +244,6 @@ static bool is_mounted(const struct rig *g)
 		found = found || strncmp(line, want, strlen(want)) == 0;
 	(void)fclose(f);
 	return found;
-}
-
-static void rig_free(struct rig *g)
-{
-	struct tp_pool_usage usage;
-
-	cr_assert_eq(g->served, 0);
-	cr_assert_not(is_mounted(g));
-	tp_session_free(g->session);
-	tp_pool_usage(g->pool, &usage);
-	cr_assert_eq(usage.free_bytes, usage.size_bytes);
-	tp_pool_free(g->pool);
 }
 
 static int open_file(const struct rig *g, int flags)
@@ -325,6 +362,7 @@ static void exit_0(int fd)
 /* All that a session promises, in a mount namespace of our own. */
 static void check_all(struct rig *g)
 {
+	siginfo_t info;
 	char c;
 	pid_t pid;
 	int fd, status;
@@ -342,50 +380,55 @@ static void check_all(struct rig *g)
 	/* Stopped with a file open and a reader that waits. */
 	pid = start_reader(g);
 	fd = open_file(g, O_RDONLY);
-	tp_session_stop(g->session);
+	sem_post(&g->stop);
+	sem_wait(&g->stopped);
 	cr_assert_not(is_mounted(g));
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_assert(WIFEXITED(status));
 	cr_assert_neq(WEXITSTATUS(status), 0);
-	pthread_join(g->thread, NULL);
+	/* Not before the server has hung up, which is soon: it may still be answering INTERRUPTs and the like. */
+	cr_assert_eq(waitid(P_PID, (id_t)g->server, &info, WEXITED | WNOWAIT), 0);
 	cr_assert_lt(read(fd, &c, 1), 0);
 	cr_assert(errno == ENOTCONN || errno == ECONNABORTED);
 	close(fd);
-	rig_free(g);
+	rig_end(g);
 }
 
-/* Says why there can be no mount here, or NULL. On success we are in our own mount namespace and g->dir is there. */
-static const char *prepare(struct rig *g)
+/* Says why there can be no mount here, or NULL. On success we are in our own mount namespace and *ret->dir is there. */
+static const char *prepare(struct rig **ret)
 {
+	struct rig *g;
+
 	if (geteuid() != 0)
 		return "not root";
 	if (access("/dev/fuse", R_OK | W_OK) != 0)
 		return "no /dev/fuse";
 	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
 		return "no mount namespaces";
+	g = mmap(NULL, sizeof(*g), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	cr_assert_neq(g, MAP_FAILED);
 	(void)strcpy(g->dir, "/tmp/tidepool-device-XXXXXX");
 	cr_assert_not_null(mkdtemp(g->dir));
+	*ret = g;
 	return NULL;
 }
 
-static struct rig the_rig;
-
 Test(device, root_mounts_writes_and_stops, .timeout = 60)
 {
-	const char *why = prepare(&the_rig);
+	struct rig *g;
+	const char *why = prepare(&g);
 
 	if (why)
 		cr_skip_test("%s", why);
-	check_all(&the_rig);
-	cr_assert_eq(rmdir(the_rig.dir), 0);
+	check_all(g);
 }
 
 Test(device, a_user_mounts_writes_and_stops, .timeout = 60)
 {
-	struct rig *g = &the_rig;
-	const char *why = prepare(g);
+	struct rig *g;
+	const char *why = prepare(&g);
 	char node[80];
-	int fd, status;
+	int fd, r;
 
 	if (why)
 		cr_skip_test("%s", why);
@@ -395,9 +438,9 @@ Test(device, a_user_mounts_writes_and_stops, .timeout = 60)
 	(void)snprintf(node, sizeof(node), "%.63s.node", g->dir);
 	cr_assert_eq(mknod(node, S_IFCHR | 0666, makedev(10, 229)), 0);
 	cr_assert_eq(chmod(node, 0666), 0);
-	status = mount(node, "/dev/fuse", NULL, MS_BIND, NULL);
+	r = mount(node, "/dev/fuse", NULL, MS_BIND, NULL);
 	cr_assert_eq(unlink(node), 0);
-	cr_assert_eq(status, 0);
+	cr_assert_eq(r, 0);
 	cr_assert_eq(chown(g->dir, 65534, 65534), 0);
 	/* What is left of the test is the user's; it runs in a process of its own. */
 	cr_assert_eq(setgid(65534), 0);
@@ -409,37 +452,34 @@ Test(device, a_user_mounts_writes_and_stops, .timeout = 60)
 		cr_skip_test("devices do not work in /tmp");
 	close(fd);
 	check_all(g);
-	cr_assert_eq(rmdir(g->dir), 0);
 }
 
 Test(device, one_that_is_unmounted_by_others_ends_by_itself, .timeout = 60)
 {
-	const char *why = prepare(&the_rig);
+	struct rig *g;
+	const char *why = prepare(&g);
 
 	if (why)
 		cr_skip_test("%s", why);
-	rig_start(&the_rig);
-	cr_assert_eq(umount2(the_rig.dir, 0), 0);
-	pthread_join(the_rig.thread, NULL);
-	rig_free(&the_rig);
-	cr_assert_eq(rmdir(the_rig.dir), 0);
+	rig_start(g);
+	cr_assert_eq(umount2(g->dir, 0), 0);
+	rig_end(g);
 }
 
 Test(device, a_stranger_that_was_mounted_in_our_place_is_left_alone, .timeout = 60)
 {
-	struct rig *g = &the_rig;
-	const char *why = prepare(g);
+	struct rig *g;
+	const char *why = prepare(&g);
+	siginfo_t info;
 
 	if (why)
 		cr_skip_test("%s", why);
 	rig_start(g);
 	cr_assert_eq(umount2(g->dir, MNT_DETACH), 0);
 	cr_assert_eq(mount("tmpfs", g->dir, "tmpfs", 0, NULL), 0);
-	tp_session_stop(g->session);
-	pthread_join(g->thread, NULL);
-	rig_free(g);
+	cr_assert_eq(waitid(P_PID, (id_t)g->server, &info, WEXITED | WNOWAIT), 0);
 	cr_assert_eq(umount2(g->dir, 0), 0);
-	cr_assert_eq(rmdir(g->dir), 0);
+	rig_end(g);
 }
 
 Test(device, a_mount_point_that_is_not_there_is_named)
