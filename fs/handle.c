@@ -73,9 +73,16 @@ int tp_handle_new(
 	return 0;
 }
 
+uint64_t tp_handle_ready(struct tp_handle *handle)
+{
+	atomic_store_explicit(&handle->ready, handle->number, memory_order_release);
+	return handle->number;
+}
+
 void tp_handle_free(struct tp_handles *h, struct tp_handle *handle)
 {
 	TP_LOCK(&h->lock);
+	atomic_store_explicit(&handle->ready, 0, memory_order_relaxed);
 	handle->kind = TP_HANDLE_FREE;
 	handle->next_free = h->free;
 	h->free = (uint32_t)handle->number + 1;
@@ -90,7 +97,9 @@ struct tp_handle *tp_handle_get(struct tp_handles *h, uint64_t number, enum tp_h
 	if (place / TP_HANDLE_BLOCK >= TP_HANDLE_BLOCKS_MAX)
 		return NULL;
 	handle = at(h, place);
-	return handle && handle->number == number && handle->kind == kind ? handle : NULL;
+	if (!handle || number == 0 || atomic_load_explicit(&handle->ready, memory_order_acquire) != number)
+		return NULL;
+	return handle->kind == kind ? handle : NULL;
 }
 
 void tp_handles_each(struct tp_handles *h, void (*each)(struct tp_handle *handle, void *user), void *user)

@@ -18,7 +18,8 @@
 enum tp_handle_kind { TP_HANDLE_FREE, TP_HANDLE_FILE, TP_HANDLE_DIR, TP_HANDLE_CONTROL };
 
 struct tp_handle {
-	uint64_t number;
+	uint64_t number;	/* under the table's lock */
+	_Atomic uint64_t ready; /* number, once all of it is filled in; else 0 */
 	enum tp_handle_kind kind;
 	pid_t pid;			 /* of the thread that opened it */
 	uint64_t node;			 /* that was opened */
@@ -44,6 +45,8 @@ void tp_handles_fini(struct tp_handles *h);
 /* -ENOMEM, -ENFILE: four million are open. */
 int tp_handle_new(
 	struct tp_handles *h, enum tp_handle_kind kind, uint64_t node, pid_t pid, struct tp_handle **ret);
+/* All of it is filled in: from now on tp_handle_get() finds it. Returns its number, for the answer to the open. */
+uint64_t tp_handle_ready(struct tp_handle *handle);
 void tp_handle_free(struct tp_handles *h, struct tp_handle *handle);
 /* NULL: no such handle of that kind. */
 struct tp_handle *tp_handle_get(struct tp_handles *h, uint64_t number, enum tp_handle_kind kind);

@@ -24,9 +24,9 @@
 
 static _Atomic uint64_t parked_bytes;
 
-static void fill_open(const struct tp_handle *h, struct fuse_open_out *out, bool flushes)
+static void fill_open(struct tp_handle *h, struct fuse_open_out *out, bool flushes)
 {
-	*out = (struct fuse_open_out){.fh = h->number};
+	*out = (struct fuse_open_out){.fh = tp_handle_ready(h)};
 	if (h->opened.direct)
 		out->open_flags |= FOPEN_DIRECT_IO;
 	else if (h->opened.keep_cache)
@@ -54,7 +54,7 @@ static void open_control(struct tp_fs *fs, struct tp_request *r, int flags)
 		return;
 	}
 	h->control = file;
-	out.fh = h->number;
+	out.fh = tp_handle_ready(h);
 	if (tp_control_is_stream(file))
 		out.open_flags |= FOPEN_STREAM;
 	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));

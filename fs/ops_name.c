@@ -145,7 +145,7 @@ void tp_op_opendir(struct tp_fs *fs, struct tp_request *r)
 		tp_ops_reply(fs, r, error);
 		return;
 	}
-	out.fh = h->number;
+	out.fh = tp_handle_ready(h);
 	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
 }
 
