@@ -123,6 +123,9 @@ static int umount_one(const char *path)
 	if (r < 0)
 		return tp_command_fail("umount", 1, "%s: %s", path, strerror(-r));
 	found = tp_daemon_find(m.state, &d);
+	/* Nothing more is to be expected of it. */
+	if (found == 0 && d.phase == TP_DAEMON_DIES)
+		found = -ESRCH;
 	/* The daemon takes its mount away itself, also from under open files, and names them. One in another place is only seen to go. */
 	if (found == 0 && strcmp(d.mountpoint, m.mountpoint) == 0 && is_tidepool(d.pid) &&
 		kill(d.pid, SIGTERM) == 0)

@@ -42,6 +42,22 @@ static int lock_file(int fd, int command, short type)
 	return command == F_OFD_GETLK && l.l_type != F_UNLCK ? -EBUSY : 0;
 }
 
+/* Has the main thread ended, which lives as long as the daemon? A number from another pid namespace may be anybody's here. */
+static bool is_dying(pid_t pid)
+{
+	char name[64], text[128];
+	tp_autoclose int fd = -1;
+	ssize_t n;
+
+	(void)snprintf(name, sizeof(name), "/proc/%d/stat", (int)pid);
+	fd = open(name, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n <= 0)
+		return false;
+	text[n] = 0;
+	return strstr(text, " (tidepool) Z ") || strstr(text, " (tidepool) X ");
+}
+
 static void read_file(int fd, struct tp_daemon *ret)
 {
 	char text[PATH_MAX + 64], phase[16];
@@ -59,6 +75,8 @@ static void read_file(int fd, struct tp_daemon *ret)
 	for (unsigned i = 0; i < 3; i++)
 		if (strcmp(phase, phases[i]) == 0)
 			ret->phase = (enum tp_daemon_phase)i;
+	if (is_dying(pid))
+		ret->phase = TP_DAEMON_DIES;
 	if (at)
 		(void)snprintf(ret->mountpoint, sizeof(ret->mountpoint), "%s", text + at);
 }
@@ -78,7 +96,7 @@ static bool goes_soon(const struct tp_daemon *d, const char *state, uint64_t wai
 {
 	struct tp_mounts m;
 
-	if (d->phase == TP_DAEMON_DRAINS)
+	if (d->phase == TP_DAEMON_DRAINS || d->phase == TP_DAEMON_DIES)
 		return true;
 	if (d->phase != TP_DAEMON_SERVES || waited_ns >= VANISHED_GRACE_NS)
 		return false;

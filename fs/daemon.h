@@ -12,7 +12,8 @@
 
 #include "store/errtext.h"
 
-enum tp_daemon_phase { TP_DAEMON_STARTS, TP_DAEMON_SERVES, TP_DAEMON_DRAINS };
+/* TP_DAEMON_DIES: it was killed and has not gone yet, which can take a while; it answers nothing any more. Only tp_daemon_find() tells it. */
+enum tp_daemon_phase { TP_DAEMON_STARTS, TP_DAEMON_SERVES, TP_DAEMON_DRAINS, TP_DAEMON_DIES };
 
 struct tp_daemon {
 	pid_t pid; /* 0: not known */

@@ -31,6 +31,7 @@
 #include "fs/daemon.h"
 #include "fs/fs.h"
 #include "fs/mounts.h"
+#include "fs/watch.h"
 #include "store/cleanup.h"
 #include "store/state.h"
 #include "store/store.h"
@@ -49,6 +50,8 @@ struct mount {
 	struct tp_fs *fs;
 	char *config, *fuse_options; /* owned */
 	struct tp_fs_options fs_options;
+	struct tp_watch deathwatch;
+	int no_watcher; /* why there is none, -errno; 0: there is one */
 
 	pthread_t watcher;
 	bool watcher_runs;
@@ -65,7 +68,7 @@ struct mount {
 
 /*
  * Is the mount dead? Its attributes may be in the kernel's cache for ever, so only what always asks the daemon tells: statfs. Not asked when its
- * daemon has the lock on STATE, since one that hangs would make us hang.
+ * daemon has the lock on STATE, since one that hangs would make us hang. One that dies has the lock until all of its threads have gone, and answers nothing.
  */
 static bool is_dead(const struct tp_mounts *m)
 {
@@ -73,7 +76,7 @@ static bool is_dead(const struct tp_mounts *m)
 	struct statfs sf;
 
 	if (tp_daemon_find(m->state, &d) == 0 && strcmp(d.mountpoint, m->mountpoint) == 0)
-		return false;
+		return d.phase == TP_DAEMON_DIES;
 	return statfs(m->mountpoint, &sf) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
@@ -422,6 +425,10 @@ static int start(struct mount *m, struct tp_err *err)
 		return r;
 	/* What earlier daemons said is not for this log. */
 	m->logged = tp_events_size(m->store->events);
+	if (m->no_watcher)
+		tp_events_say(m->store->events, "no-watcher",
+			"%s: when the daemon is killed, clients may hang until `umount -f`",
+			strerror(-m->no_watcher));
 	r = tp_options_config(m->options, &options);
 	if (r == 0 && asprintf(&m->config, "state=%s  # command line\nmountpoint=%s  # command line\n%s",
 			      m->state, m->mountpoint, options) < 0)
@@ -442,6 +449,7 @@ static int start(struct mount *m, struct tp_err *err)
 	r = tp_fs_mount(&m->fs_options, m->store, err, &m->fs);
 	if (r < 0)
 		return r;
+	tp_watch_arm(&m->deathwatch);
 	if (sem_init(&m->closing_seen, 0, 0) < 0)
 		return tp_err_set(err, -errno, "a semaphore cannot be made: %s", strerror(errno));
 	r = pthread_create(&m->watcher, NULL, watch, m);
@@ -501,6 +509,7 @@ static int serve(struct mount *m)
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
+	m->no_watcher = tp_watch_begin(&m->deathwatch, m->mountpoint);
 	r = start(m, &err);
 	if (r < 0) {
 		report(m, "no", err.text);
@@ -514,6 +523,7 @@ static int serve(struct mount *m)
 	}
 	if (close_all(m) < 0)
 		code = 1;
+	tp_watch_end(&m->deathwatch);
 	free(m->left_text);
 	free(m->config);
 	free(m->fuse_options);

@@ -189,8 +189,12 @@ int tp_mounts_take_away(const char *mountpoint, bool lazy)
 	int status, r;
 	pid_t pid;
 
-	if (geteuid() == 0)
+	if (geteuid() == 0) {
+		/* Root of a container may not force. */
+		if (lazy && umount2(mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH | MNT_FORCE) == 0)
+			return 0;
 		return umount2(mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0 ? 0 : -errno;
+	}
 	r = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)(uintptr_t)argv, environ);
 	if (r != 0)
 		return -r;

@@ -26,5 +26,8 @@ void tp_mounts_fini(struct tp_mounts *m);
 
 /* path as the kernel would name it, though what is there may not answer: its directory is resolved, its last part is kept. NULL: errno says why. */
 char *tp_mounts_resolve(const char *path);
-/* Takes a mount away, as root or through fusermount3. lazy: also when it is busy or dead. 0 or -errno (-EIO: fusermount3 failed). */
+/*
+ * Takes a mount away, as root or through fusermount3. lazy is for one that is dead: also when it is busy, and as root its connection is ended, too,
+ * so that nobody waits for the dead. 0 or -errno (-EIO: fusermount3 failed).
+ */
 int tp_mounts_take_away(const char *mountpoint, bool lazy);
