@@ -328,6 +328,9 @@ int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o)
 	if (end != TP_END_RUNS || o->mappable)
 		(void)tp_who_tgid(who);
 	TP_WRLOCK(&t->lock);
+	/* A reader's draft may have been settled meanwhile. */
+	if (!g->draft)
+		return 0;
 	o->flushed_by = who->tgid;
 	o->flushed_ns = tp_mono_ns(t->store->clock);
 	if (end != TP_END_RUNS && who->tgid)

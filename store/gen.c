@@ -5,8 +5,9 @@
  * The happy path: an open for writing makes a generation (DRAFT when it is hidden, LIVE when it is visible at once) and a struct tp_draft beside it that knows the
  * writers. When the last handle is gone, finish() decides: publish, or drop with an event. Publishing retires the generation that was current.
  *
- * A retired generation keeps its content while it is open. When it was superseded, it keeps it also while the kernel knows its node: a reader that looked the name up
- * before the replacement may open it a moment later, and must not be told ESTALE twice in one open. When it lost its name, ENOENT is a true answer, and the content goes at once.
+ * A retired generation keeps its content while it is open. When it was superseded, by a newer one or by another file that took its name, it keeps it also while the kernel knows its
+ * node: a reader that looked the name up before the replacement may open it a moment later, and must not be told ESTALE twice in one open. When its name was removed,
+ * ENOENT is a true answer, and the content goes at once.
  *
  * An open for writing of a published name cannot be answered with that node, since pages and size belong to the node. It is answered ESTALE, and the kernel looks the
  * name up again: that look-up finds the draft that was reserved for this process meanwhile. The kernel does so once per open, therefore a draft to which an opener was
@@ -548,8 +549,13 @@ void tp_gen_unlink_drafts(struct tp_tree *t, struct tp_object *o, bool beaten)
 		next = d->next;
 		d->unlinked = true;
 		d->beaten = beaten;
-		if (d->gen->opens == 0)
-			tp_gen_retire(t, d->gen, false);
+		if (d->gen->opens > 0)
+			continue;
+		/* An opener that was sent here finds it as one that was open when it lost its name, with the bytes that it had. */
+		if (tp_gen_is_awaited(t, d) &&
+			(d->gen->state != TP_GEN_RESERVED || begin(t, d->gen, false) == 0))
+			continue;
+		tp_gen_retire(t, d->gen, false);
 	}
 }
 
@@ -602,8 +608,9 @@ void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bo
 	struct tp_draft *own = tp_gen_draft_for(t, o, who);
 
 	/* A log that is rotated stays in sight; a sample is never seen before it is whole. */
-	if (o->gen && o->gen->state == TP_GEN_LIVE && o->gen->draft && (!o->gen->draft->appended || o->sample) &&
-		o->gen->draft->write_opens > 0 && !temporary && step != TP_COMMIT_LIVE) {
+	if (o->gen && o->gen->state == TP_GEN_LIVE && o->gen->draft &&
+		(!o->gen->draft->appended || o->sample) && o->gen->draft->write_opens > 0 && !temporary &&
+		step != TP_COMMIT_LIVE) {
 		hide(t, who, o->gen);
 	} else if (!o->gen && own && own->gen->state == TP_GEN_DRAFT &&
 		   (temporary || step == TP_COMMIT_LIVE)) {
@@ -621,12 +628,12 @@ int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, boo
 {
 	struct tp_object *o = g->object;
 	const struct tp_name *n = o->names;
-	bool in_place = open || g->state == TP_GEN_LIVE;
+	bool in_place = open || g->state == TP_GEN_LIVE, told = !open && tp_tree_told_before(t, who);
 	struct tp_gen *draft;
 	int r;
 
 	if (g->state == TP_GEN_GONE)
-		return n ? -ESTALE : -ENOENT;
+		return told ? -ENOENT : tp_tree_look_again(t, who, O_WRONLY);
 	if (g->state == TP_GEN_RESERVED)
 		r = begin(t, g, false);
 	else
@@ -643,7 +650,7 @@ int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, boo
 		return r;
 	}
 	if (g->state == TP_GEN_OLD)
-		return -ESTALE;
+		return tp_tree_look_again(t, who, O_WRONLY);
 	if (tp_tree_commit_of(t, n->parent) == TP_COMMIT_LIVE ||
 		tp_name_is_temporary(n->bytes, n->len, tp_tree_temp_of(t, n->parent))) {
 		r = tp_file_resize(t, g, size);
@@ -660,7 +667,7 @@ int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, boo
 		tp_tree_tell_names(t, o);
 	}
 	tp_gen_await(t, tp_gen_draft_for(t, o, who));
-	return -ESTALE;
+	return tp_tree_look_again(t, who, O_WRONLY);
 }
 
 bool tp_gen_is_awaited(struct tp_tree *t, struct tp_draft *d)

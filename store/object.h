@@ -147,7 +147,7 @@ struct tp_gen {
 	uint8_t state;	 /* enum tp_gen_state */
 	bool drop_cache; /* was written past the page cache: the next cached open must not keep pages */
 	bool mtime_set;	 /* by utimens, after the last write() */
-	bool superseded; /* OLD because a newer one was published */
+	bool superseded; /* OLD because a newer one was published, or another file took its name */
 };
 
 /* A process that wrote, or opened for writing. */

@@ -346,6 +346,8 @@ int tp_tree_lookup(
 
 	if (len > NAME_MAX)
 		return -ENAMETOOLONG;
+	if (tp_tree_lookup_again(t, who, parent, name, ret))
+		return 0;
 	TP_RDLOCK(&t->lock);
 	r = tp_tree_dir(t, parent, &dir);
 	if (r < 0)

@@ -106,11 +106,13 @@ struct tp_tree {
 	struct tp_list old;
 	_Atomic uint64_t old_bytes;
 	bool evicting; /* lock: what is dropped now goes because room is needed */
-	/* Openers that were told ESTALE once and must be served next time. retries_lock. */
+	/* Threads that were told ESTALE once and must be served next time. retries_lock. */
 	struct {
 		pid_t tid;
-		uint64_t ino;
+		int flags;	   /* of the open */
+		uint64_t until_ns; /* monotonic */
 	} retries[TP_RETRIES];
+	_Atomic uint64_t retries_until_ns; /* the last of them is good until then; read without the lock */
 	unsigned retries_next;
 	pthread_mutex_t retries_lock;
 
@@ -234,6 +236,9 @@ int tp_tree_dir(struct tp_tree *t, uint64_t node, struct tp_object **ret);
 struct tp_node *tp_tree_view(struct tp_tree *t, struct tp_who *who, struct tp_object *o);
 /* Is o a file that nobody but its writers sees? shared */
 bool tp_tree_hidden(const struct tp_object *o);
+/* The look-up by a thread that was told to look again, to open for writing: 1: *ret is what it shall open; 0: an ordinary look-up will do. Without the lock. */
+int tp_tree_lookup_again(
+	struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, struct tp_entry *ret);
 /* Counts a hit or a miss in dir. shared */
 void tp_tree_count_use(struct tp_tree *t, struct tp_object *dir, bool hit);
 /* The glob of further temporary names, or NULL. shared */
@@ -249,6 +254,10 @@ int tp_tree_allowed_name(struct tp_tree *t, const struct tp_object *dir, const c
 /* A new object as who would make it in dir; in no table yet. NULL: no memory or no number. */
 struct tp_object *tp_tree_new_object(
 	struct tp_tree *t, struct tp_who *who, const struct tp_object *dir, uint32_t mode);
+/* -ESTALE, which the kernel forgives once: who->tid is known for it, and for the flags of its open, until its next open or truncation. */
+int tp_tree_look_again(struct tp_tree *t, struct tp_who *who, int flags);
+/* Was who->tid sent to look again? It is no more. */
+bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who);
 /* A number that was never used for a node, inode or generation. 0: the ledger gives none. */
 uint64_t tp_tree_number(struct tp_tree *t);
 

@@ -95,11 +95,12 @@ static void remove_name(struct tp_tree *t, struct tp_name *n)
 
 static void touch_dir(struct tp_tree *t, struct tp_object *dir)
 {
-	dir->mtime_ns = dir->ctime_ns = now(t);
+	dir->mtime_ns = now(t);
+	dir->ctime_ns = dir->mtime_ns;
 	tp_tree_note_dirty(t, dir);
 }
 
-/* o lost its last name. beaten: its drafts' writers are to hear of it. */
+/* o lost its last name. beaten: another has it, so that it never was away, and the writers of drafts are to hear of it. */
 static void nameless(struct tp_tree *t, struct tp_object *o, bool beaten)
 {
 	if (S_ISREG(o->mode)) {
@@ -110,7 +111,7 @@ static void nameless(struct tp_tree *t, struct tp_object *o, bool beaten)
 		o->gens++;
 		tp_gen_unlink_drafts(t, o, beaten);
 		if (o->gen)
-			tp_gen_retire(t, o->gen, false);
+			tp_gen_retire(t, o->gen, beaten);
 		o->gens--;
 	} else {
 		if (S_ISDIR(o->mode))
@@ -774,6 +775,9 @@ static int load_node(const void *key, size_t key_len, const void *value, size_t 
 	fixed->mtime_ns = o->mtime_ns;
 	fixed->ctime_ns = o->ctime_ns;
 	fixed->extra = tp_steal_ptr(o->extra);
+	/* Others are counted with their name. */
+	if (fixed->extra && fixed->extra->policy.quota_bytes)
+		atomic_fetch_add(&t->quotas, 1);
 	fixed->recorded = true;
 	tp_object_free(o);
 	return 0;

@@ -12,27 +12,64 @@
 #include "store/cleanup.h"
 #include "store/file.h"
 
-/* Was this thread told ESTALE for this object a moment ago? Then it is served now, whatever happened since. */
-static bool told_before(struct tp_tree *t, struct tp_who *who, const struct tp_object *o)
+/* An opener that was told ESTALE looks the name up again within this time. */
+#define RETRY_NS TP_NS_PER_S
+
+/*
+ * The kernel looks a name up again once per open, so whoever was told ESTALE is remembered by its thread, whatever object that was about: the name may stand for another one
+ * when it comes back.
+ */
+int tp_tree_look_again(struct tp_tree *t, struct tp_who *who, int flags)
 {
+	uint64_t until_ns = tp_mono_ns(t->store->clock) + RETRY_NS;
+	unsigned at = TP_RETRIES;
 	TP_LOCK(&t->retries_lock);
-	for (unsigned i = 0; i < TP_RETRIES; i++) {
-		if (t->retries[i].tid == who->tid && t->retries[i].ino == o->node.id && who->tid) {
-			t->retries[i].tid = 0;
-			return true;
-		}
+
+	tp_stats_add(&t->store->stats, TP_STAT_STALE_OPENS, 1);
+	/* Its own place or a free one; only when more threads than that are on their way at once, somebody else's. */
+	for (unsigned i = 0; i < TP_RETRIES; i++)
+		if (t->retries[i].tid == who->tid || (t->retries[i].tid == 0 && at == TP_RETRIES))
+			at = i;
+	if (at == TP_RETRIES) {
+		at = t->retries_next;
+		t->retries_next = (t->retries_next + 1) % TP_RETRIES;
 	}
-	return false;
+	t->retries[at].tid = who->tid;
+	t->retries[at].flags = flags;
+	t->retries[at].until_ns = until_ns;
+	atomic_store(&t->retries_until_ns, until_ns);
+	return -ESTALE;
 }
 
-static int look_again(struct tp_tree *t, struct tp_who *who, const struct tp_object *o)
+/* Was who sent to look again, and what for? take: it is no more. */
+static bool find_retry(struct tp_tree *t, const struct tp_who *who, bool take, int *ret_flags)
 {
+	uint64_t until_ns = atomic_load_explicit(&t->retries_until_ns, memory_order_relaxed), now_ns;
+	bool found = false;
+
+	/* Nearly always nobody is on the way. */
+	if (until_ns == 0 || who->tid == 0)
+		return false;
+	now_ns = tp_mono_ns(t->store->clock);
+	if (until_ns <= now_ns)
+		return false;
 	TP_LOCK(&t->retries_lock);
-	t->retries[t->retries_next].tid = who->tid;
-	t->retries[t->retries_next].ino = o->node.id;
-	t->retries_next = (t->retries_next + 1) % TP_RETRIES;
-	tp_stats_add(&t->store->stats, TP_STAT_STALE_OPENS, 1);
-	return -ESTALE;
+	for (unsigned i = 0; i < TP_RETRIES; i++) {
+		if (t->retries[i].tid != who->tid || t->retries[i].until_ns <= now_ns)
+			continue;
+		found = true;
+		*ret_flags = t->retries[i].flags;
+		if (take)
+			t->retries[i].tid = 0;
+	}
+	return found;
+}
+
+bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who)
+{
+	int flags;
+
+	return find_retry(t, who, true, &flags);
 }
 
 static bool is_temporary(struct tp_tree *t, const struct tp_object *dir, const char *name, size_t len)
@@ -63,19 +100,48 @@ static int draft_to_write(
 	struct tp_draft *d = tp_gen_draft_for(t, o, who);
 	int r;
 
-	if (d) {
-		*ret = d->gen;
-		return 0;
-	}
-	if (o->drafts && !(flags & O_TRUNC)) {
+	if (!d && o->drafts && !(flags & O_TRUNC)) {
 		d = o->drafts;
 		r = tp_draft_add_viewer(d, tp_who_tgid(who), true);
 		if (r < 0)
 			return r;
-		*ret = d->gen;
-		return 0;
+		tp_tree_tell_names(t, o);
+	} else if (!d) {
+		r = tp_gen_reserve(t, who, o, ret);
+		if (r < 0)
+			return r;
+		d = (*ret)->draft;
+		tp_tree_tell_names(t, o);
 	}
-	return tp_gen_reserve(t, who, o, ret);
+	*ret = d->gen;
+	return 0;
+}
+
+int tp_tree_lookup_again(
+	struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, struct tp_entry *ret)
+{
+	struct tp_object *dir;
+	struct tp_name *n;
+	struct tp_gen *g;
+	int flags = 0;
+
+	if (!find_retry(t, who, false, &flags) || ((flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC)))
+		return 0;
+	TP_WRLOCK(&t->lock);
+	if (tp_tree_dir(t, parent, &dir) < 0)
+		return 0;
+	n = tp_tree_find(t, dir, name, strlen(name));
+	if (!n || !S_ISREG(n->object->mode) || !n->object->gen ||
+		n->object->gen->state != TP_GEN_PUBLISHED || tp_gen_draft_for(t, n->object, who) ||
+		visible_at_once(t, dir, name, n->len, flags) != 0)
+		return 0;
+	/* Another file than the one that it was sent away from, for which a draft waits. */
+	if (draft_to_write(t, who, n->object, flags, &g) < 0)
+		return 0;
+	tp_gen_await(t, g->draft);
+	tp_tree_entry(t, &g->node, ret);
+	tp_tree_take(&g->node);
+	return 1;
 }
 
 static int open_existing(struct tp_tree *t, struct tp_who *who, struct tp_name *n, int flags,
@@ -100,7 +166,6 @@ static int open_existing(struct tp_tree *t, struct tp_who *who, struct tp_name *
 		r = draft_to_write(t, who, o, flags, &g);
 		if (r < 0)
 			return r;
-		tp_tree_tell_names(t, o);
 	}
 	r = tp_gen_open(t, who, g, flags, ret_opened);
 	if (r < 0) {
@@ -173,7 +238,8 @@ static int create_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent,
 		tp_gen_retire(t, g, false);
 		return r;
 	}
-	dir->mtime_ns = dir->ctime_ns = g->mtime_ns;
+	dir->mtime_ns = g->mtime_ns;
+	dir->ctime_ns = g->mtime_ns;
 	tp_tree_note_dirty(t, dir);
 	tp_tree_entry(t, &g->node, ret);
 	tp_tree_take(&g->node);
@@ -183,6 +249,7 @@ static int create_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent,
 int tp_tree_create(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, uint32_t mode,
 	int flags, struct tp_entry *ret, struct tp_opened *ret_opened)
 {
+	(void)tp_tree_told_before(t, who);
 	TP_WRLOCK(&t->lock);
 	return create_locked(t, who, parent, name, mode, flags, ret, ret_opened);
 }
@@ -215,15 +282,16 @@ int tp_tree_tmpfile(struct tp_tree *t, struct tp_who *who, uint64_t parent, uint
 }
 
 static int open_to_read(
-	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int flags, struct tp_opened *ret)
+	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int flags, bool told, struct tp_opened *ret)
 {
 	struct tp_object *o = g->object;
 	int r;
 
+	/* Its name may stand for another by now. */
 	if (g->state == TP_GEN_GONE)
-		return o->names ? look_again(t, who, o) : -ENOENT;
-	if (g->state == TP_GEN_OLD && g->superseded && !told_before(t, who, o))
-		return look_again(t, who, o);
+		return told ? -ENOENT : tp_tree_look_again(t, who, flags);
+	if (g->state == TP_GEN_OLD && g->superseded && !told)
+		return tp_tree_look_again(t, who, flags);
 	r = tp_gen_open(t, who, g, flags, ret);
 	if (r == 0 && g->state == TP_GEN_PUBLISHED) {
 		if (tp_heat_holds(&g->heat))
@@ -234,41 +302,51 @@ static int open_to_read(
 	return r;
 }
 
+/* Without a name: written in place, as everywhere, by who got it from an open descriptor. */
+static int open_nameless_to_write(
+	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int flags, bool told, struct tp_opened *ret)
+{
+	/* Who has it open keeps what it reads: only what is being written already is written in place. */
+	if (g->state == TP_GEN_GONE || (g->state == TP_GEN_OLD && !g->draft))
+		return told ? -ENOENT : tp_tree_look_again(t, who, flags);
+	return tp_gen_open(t, who, g, flags, ret);
+}
+
 static int open_to_write(
-	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int flags, struct tp_opened *ret)
+	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int flags, bool told, struct tp_opened *ret)
 {
 	struct tp_object *o = g->object;
 	struct tp_name *n = o->names;
 	struct tp_gen *draft;
-	bool had_draft;
 	int r, at_once;
 
 	if (g->state == TP_GEN_DRAFT || g->state == TP_GEN_RESERVED)
 		return tp_gen_open(t, who, g, flags, ret);
-	if (!n) /* removed, but still open: written in place, as everywhere */
-		return g->state == TP_GEN_GONE ? -ENOENT : tp_gen_open(t, who, g, flags, ret);
+	if (!n)
+		return open_nameless_to_write(t, who, g, flags, told, ret);
 	at_once = visible_at_once(t, n->parent, n->bytes, n->len, flags);
 	if (at_once < 0)
 		return at_once;
-	if (g == o->gen &&
-		(g->state == TP_GEN_LIVE || (at_once && !o->drafts) || (at_once && told_before(t, who, o))))
+	if (g == o->gen && (g->state == TP_GEN_LIVE || (at_once && (!o->drafts || told))))
 		return tp_gen_open(t, who, g, flags, ret);
-	if (at_once && !o->drafts)
-		return look_again(t, who, o); /* superseded: the current one is written in place */
-	had_draft = tp_gen_draft_for(t, o, who) != NULL;
+	if (at_once && !o->drafts) {
+		/* Superseded: the current one is written in place. */
+		if (!told)
+			return tp_tree_look_again(t, who, flags);
+		return g->state == TP_GEN_GONE ? -ENOENT : tp_gen_open(t, who, g, flags, ret);
+	}
 	r = draft_to_write(t, who, o, flags, &draft);
 	if (r < 0)
 		return r;
 	tp_gen_await(t, draft->draft);
-	if (!had_draft)
-		tp_tree_tell_names(t, o);
-	return look_again(t, who, o);
+	return tp_tree_look_again(t, who, flags);
 }
 
 int tp_tree_open(struct tp_tree *t, struct tp_who *who, uint64_t node, int flags, struct tp_opened *ret)
 {
 	struct tp_node *n;
 	struct tp_gen *g;
+	bool told = tp_tree_told_before(t, who);
 
 	TP_WRLOCK(&t->lock);
 	n = tp_tree_node(t, node);
@@ -278,6 +356,6 @@ int tp_tree_open(struct tp_tree *t, struct tp_who *who, uint64_t node, int flags
 		return S_ISDIR(tp_tree_object_of(n)->mode) ? -EISDIR : -EINVAL;
 	g = tp_container(n, struct tp_gen, node);
 	if ((flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC))
-		return open_to_read(t, who, g, flags, ret);
-	return open_to_write(t, who, g, flags, ret);
+		return open_to_read(t, who, g, flags, told, ret);
+	return open_to_write(t, who, g, flags, told, ret);
 }

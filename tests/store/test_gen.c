@@ -116,11 +116,58 @@ Test(gen, what_was_unlinked_between_look_up_and_open_is_enoent)
 	cr_assert_eq(tp_tree_lookup(f.tree, &who, TP_NODE_CACHE, "x", &e), 0);
 	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "x"), 0);
 	cr_assert_eq(pool_used_bytes(&f), 0, "freed at once");
+	/* Another may have its name: the kernel has to look. */
+	cr_assert_eq(tp_tree_open(f.tree, &who, e.node, O_RDONLY, &opened), -ESTALE);
 	cr_assert_eq(tp_tree_open(f.tree, &who, e.node, O_RDONLY, &opened), -ENOENT);
+	cr_assert_eq(tp_tree_open(f.tree, &who, e.node, O_WRONLY, &opened), -ESTALE);
 	cr_assert_eq(tp_tree_open(f.tree, &who, e.node, O_WRONLY, &opened), -ENOENT);
 	holds(&f);
 	tp_tree_forget(f.tree, e.node, 1);
 	cr_assert_eq(tp_tree_open(f.tree, &who, e.node, O_RDONLY, &opened), -ESTALE);
+	fixture_close(&f);
+}
+
+Test(gen, an_opener_meets_one_replacement_after_the_other_and_is_told_estale_once)
+{
+	struct fixture f;
+	struct tp_who reader = process_start(), writer = process_start();
+	struct tp_entry first, second, w1, w2;
+	struct file file = {0}, written = {0};
+
+	fixture_open(&f, POOL, NULL);
+	put(&f, TP_NODE_CACHE, "x", "one");
+	cr_assert_eq(tp_tree_lookup(f.tree, &reader, TP_NODE_CACHE, "x", &first), 0);
+	cr_assert_eq(tp_tree_lookup(f.tree, &writer, TP_NODE_CACHE, "x", &w1), 0);
+	put(&f, TP_NODE_CACHE, ".two", "two");
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, ".two", TP_NODE_CACHE, "x", 0), 0);
+	holds(&f);
+	cr_assert_eq(tp_tree_open(f.tree, &reader, first.node, O_RDONLY, &file.opened), -ESTALE);
+	cr_assert_eq(tp_tree_open(f.tree, &writer, w1.node, O_WRONLY, &written.opened), -ESTALE);
+	cr_assert_eq(tp_tree_lookup(f.tree, &reader, TP_NODE_CACHE, "x", &second), 0);
+	cr_assert_eq(tp_tree_lookup(f.tree, &writer, TP_NODE_CACHE, "x", &w2), 0);
+	put(&f, TP_NODE_CACHE, ".three", "three");
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, ".three", TP_NODE_CACHE, "x", 0), 0);
+	holds(&f);
+	/* Both open what they found, as if they had come a moment earlier. */
+	cr_assert_eq(tp_tree_open(f.tree, &reader, second.node, O_RDONLY, &file.opened), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &writer, w2.node, O_WRONLY, &written.opened), 0);
+	file.node = second.node;
+	written.node = w2.node;
+	written.who = writer;
+	cr_assert(has_text(&f, &file, "two"));
+	cr_assert(has_text(&f, &written, "two"));
+	cr_assert_eq(file_puts(&f, &written, 0, "lost"), 0);
+	holds(&f);
+	cr_assert_eq(file_close(&f, &file), 0);
+	(void)file_close(&f, &written);
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "three"));
+	tp_tree_forget(f.tree, first.node, 1);
+	tp_tree_forget(f.tree, w1.node, 1);
+	holds(&f);
+	process_end(&reader, SIGKILL, 0);
+	process_reap(&reader);
+	process_end(&writer, SIGKILL, 0);
+	process_reap(&writer);
 	fixture_close(&f);
 }
 
@@ -190,6 +237,7 @@ Test(gen, an_opener_that_never_comes_is_not_waited_for_for_ever)
 	struct tp_who who;
 	struct tp_opened opened;
 	struct tp_entry published;
+	struct tp_who other = process_start();
 	struct file first;
 
 	fixture_open(&f, POOL, NULL);
@@ -202,7 +250,8 @@ Test(gen, an_opener_that_never_comes_is_not_waited_for_for_ever)
 	cr_assert_eq(tp_tree_open(f.tree, &who, published.node, O_WRONLY, &opened), -ESTALE);
 	cr_assert_eq(file_close(&f, &first), 0);
 	tp_tree_forget(f.tree, published.node, 1);
-	/* And one that was only reserved. */
+	/* And one that was only reserved, for another thread. */
+	who = other;
 	cr_assert_eq(tp_tree_lookup(f.tree, &who, TP_NODE_CACHE, "y", &published), 0);
 	cr_assert_eq(tp_tree_open(f.tree, &who, published.node, O_WRONLY, &opened), -ESTALE);
 	tp_tree_forget(f.tree, published.node, 1);
@@ -211,6 +260,8 @@ Test(gen, an_opener_that_never_comes_is_not_waited_for_for_ever)
 	wait_until(no_drafts, &f);
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "new"));
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "y", "old"));
+	process_end(&other, SIGKILL, 0);
+	process_reap(&other);
 	fixture_close(&f);
 }
 
