@@ -27,7 +27,7 @@ else
 fi
 lacks "a warm read of 16 MiB: OPEN and RELEASE at most" "$(requests warm-read | sed 's/OPEN=1//; s/RELEASE=1//')" "[A-Z]"
 is "a warm stat" "$(requests warm-stat)" " "
-lacks "nothing asks for attributes by name" "$counted" "GETXATTR"
+lacks "creating and reading ask for no attribute by name" "$(grep -v op=overwrite <<<"$counted")" "GETXATTR"
 
 # --- eight processes read what one has read
 ok "what one process has read is warm for others" python3 - "$MNT" <<'PY'
@@ -119,7 +119,8 @@ for i in range(50):
     os.unlink(name + "x")
     all_see("read", name + "x", b"E2", "unlinked")
     all_see("list", top, b"", "unlinked")
-for o in others:
+# The later ones hold copies of what the earlier ones wait on.
+for o in reversed(others):
     os.close(o.ask)
     os.waitpid(o.pid, 0)
 PY
