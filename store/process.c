@@ -5,16 +5,17 @@
  *
  * The exit code there is that of the whole process once it is ending as one (exit_group(2), a deadly signal), else the thread's own.
  *
- * But /proc/PID/stat must not be read while PID may be in execve(2): the kernel holds a lock (exec_update_lock) that the reading needs, and under it closes what is to
- * be closed on exec, which is a FLUSH, which waits for who reads: for us. So it is first asked whether there is any memory, by /proc/PID/statm, which needs no
- * such lock. A thread gives up its memory before its files when it exits, and has some all through execve(2); without memory it will never get there.
+ * But most of /proc must be left alone while the process may be in execve(2): the kernel holds a lock (exec_update_lock) that reading stat, links and much else
+ * needs, and under it closes what is to be closed on exec, which is a FLUSH, which waits for who reads: for us. Other files (statm, status) take hold of
+ * its memory for a moment, and who lets go of that last tears it down and writes back what was mapped from us: to us. So it is first asked whether any
+ * of its threads has memory, by oom_score, which neither waits nor takes hold: it is 0 without, and more with memory. A thread gives up its memory before its files
+ * when it exits, and has some all through execve(2); a process without will never get there, and its stat may be read.
  */
 #include "store/process.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,8 @@
 #include "store/cleanup.h"
 
 #define FLAG_EXITING 0x4 /* PF_EXITING, field 9 */
+/* At this oom_score_adj and below the score may be 0 whatever the memory. */
+#define OOM_ADJ_EXEMPT (-990)
 
 /* Linux 6.15; not in the headers of the distributions yet. The first version of the struct, which later kernels go on to accept. */
 struct pidfd_info_v0 {
@@ -115,52 +118,22 @@ static enum tp_end judge(int code)
 	return WEXITSTATUS(code) == 0 ? TP_END_GOOD : TP_END_FAILED;
 }
 
-/*
- * Does it live, or is it at least not exiting yet? False also when there is none. dir: its directory in /proc.
- *
- * Its exe link is there for as long as it has memory, and reading the link neither waits for an execve(2) or a fault of it nor
- * takes hold of the memory: who lets go of that last tears it down, and writes back what was mapped from us, to us. Where the link is not for
- * us to read, statm has to do.
- */
-static bool has_memory(const char *dir)
+/* A small number in /proc/PID/name; otherwise when it cannot be read. */
+static long read_number(pid_t pid, const char *name, long otherwise)
 {
-	char path[320], text[PATH_MAX];
+	char path[48], text[64];
 
-	(void)snprintf(path, sizeof(path), "%s/exe", dir);
-	if (readlink(path, text, sizeof(text)) >= 0)
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	return read_text(path, text, sizeof(text)) > 0 ? strtol(text, NULL, 10) : otherwise;
+}
+
+/* Has a thread of the process of pid memory, so that it lives and is not past exiting? False also when there is none. */
+static bool has_memory(pid_t pid)
+{
+	if (read_number(pid, "oom_score", 0) > 0)
 		return true;
-	if (errno != EACCES && errno != EPERM)
-		return false;
-	(void)snprintf(path, sizeof(path), "%s/statm", dir);
-	/* The first number: pages in all. */
-	return read_text(path, text, 128) > 0 && strtoul(text, NULL, 10) > 0;
-}
-
-static bool runs(pid_t pid)
-{
-	char dir[32];
-
-	(void)snprintf(dir, sizeof(dir), "/proc/%d", (int)pid);
-	return has_memory(dir);
-}
-
-/* The first thread has ended, perhaps by pthread_exit(): does another one of them go on? */
-static bool others_run(pid_t tgid)
-{
-	char path[300];
-	bool any = false;
-	DIR *dir;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)tgid);
-	dir = opendir(path);
-	if (!dir)
-		return false;
-	for (struct dirent *e = readdir(dir); e && !any; e = readdir(dir)) {
-		(void)snprintf(path, sizeof(path), "/proc/%d/task/%s", (int)tgid, e->d_name);
-		any = e->d_name[0] != '.' && has_memory(path);
-	}
-	(void)closedir(dir);
-	return any;
+	/* Who may never be killed for memory has the score 0, too. Of those, which are few, there is only statm to ask. */
+	return read_number(pid, "oom_score_adj", 0) <= OOM_ADJ_EXEMPT && read_number(pid, "statm", 0) > 0;
 }
 
 /* How did pid end, which has no memory any more? -ESRCH: it is not there at all. */
@@ -238,7 +211,7 @@ enum tp_end tp_process_end(const struct tp_process *p)
 
 	if (p->tgid <= 0)
 		return TP_END_UNKNOWN;
-	if (!runs(p->tgid) && !others_run(p->tgid))
+	if (!has_memory(p->tgid))
 		r = end_of(p->tgid, &end);
 	/* The number may be another's by now: what was read counts only if ours is there after it was read. EPERM: it is. */
 	if (r < 0 ||
@@ -253,7 +226,7 @@ enum tp_end tp_process_end_of(pid_t tid)
 
 	if (tid <= 0)
 		return TP_END_UNKNOWN;
-	if (!runs(tid) && end_of(tid, &end) < 0)
+	if (!has_memory(tid) && end_of(tid, &end) < 0)
 		return TP_END_UNKNOWN;
 	return end;
 }

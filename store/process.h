@@ -30,7 +30,7 @@ pid_t tp_process_of(pid_t tid);
 /* Opens the process of tgid. pidfd is -1 where the kernel or limits do not allow one. */
 void tp_process_open(pid_t tgid, struct tp_process *ret);
 void tp_process_close(struct tp_process *p);
-/* How is it now? Uses /proc/TGID/statm, /proc/TGID/stat when it is ending (flags and exit code, fields 9 and 52), and, when it is gone, PIDFD_GET_INFO where the kernel has it (6.15). */
+/* How is it now? Uses /proc/TGID/oom_score, /proc/TGID/stat when it is ending (flags and exit code, fields 9 and 52), and, when it is gone, PIDFD_GET_INFO where the kernel has it (6.15). */
 enum tp_end tp_process_end(const struct tp_process *p);
 /* The same for a thread number that asks right now (FLUSH): only /proc. 0: UNKNOWN. */
 enum tp_end tp_process_end_of(pid_t tid);
