@@ -335,33 +335,45 @@ void tp_tree_count_use(struct tp_tree *t, struct tp_object *dir, bool hit)
 	atomic_fetch_add_explicit(hit ? &first->dir->hits : &first->dir->misses, 1, memory_order_relaxed);
 }
 
-int tp_tree_lookup(
-	struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, struct tp_entry *ret)
+/* writer_flags: who was sent to look again, to open for writing with these; NULL: it was not. */
+static int lookup_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name,
+	const int *writer_flags, struct tp_entry *ret)
 {
-	size_t len = strlen(name);
 	struct tp_object *dir;
 	struct tp_node *n = NULL;
 	struct tp_name *at;
-	int r;
+	int r = tp_tree_dir(t, parent, &dir);
 
-	if (len > NAME_MAX)
-		return -ENAMETOOLONG;
-	if (tp_tree_lookup_again(t, who, parent, name, ret))
-		return 0;
-	TP_RDLOCK(&t->lock);
-	r = tp_tree_dir(t, parent, &dir);
 	if (r < 0)
 		return r;
-	at = tp_tree_find(t, dir, name, len);
+	at = tp_tree_find(t, dir, name, strlen(name));
+	if (at && writer_flags)
+		tp_tree_expect_writer(t, who, dir, at, *writer_flags);
 	if (at)
 		n = tp_tree_view(t, who, at->object);
 	if (!n) {
 		tp_tree_count_use(t, dir, false);
 		return -ENOENT;
 	}
+	tp_tree_note_found(t, who, n->id);
 	tp_tree_entry(t, n, ret);
 	tp_tree_take(n);
 	return 0;
+}
+
+int tp_tree_lookup(
+	struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, struct tp_entry *ret)
+{
+	int flags;
+
+	if (strlen(name) > NAME_MAX)
+		return -ENAMETOOLONG;
+	if (tp_tree_comes_to_write(t, who, &flags)) {
+		TP_WRLOCK(&t->lock);
+		return lookup_locked(t, who, parent, name, &flags, ret);
+	}
+	TP_RDLOCK(&t->lock);
+	return lookup_locked(t, who, parent, name, NULL, ret);
 }
 
 void tp_tree_forget(struct tp_tree *t, uint64_t node, uint64_t lookups)

@@ -111,6 +111,7 @@ struct tp_tree {
 		pid_t tid;
 		int flags;	   /* of the open */
 		uint64_t until_ns; /* monotonic */
+		uint64_t found;	   /* the node that its last look-up gave; 0: none yet */
 	} retries[TP_RETRIES];
 	_Atomic uint64_t retries_until_ns; /* the last of them is good until then; read without the lock */
 	unsigned retries_next;
@@ -236,9 +237,11 @@ int tp_tree_dir(struct tp_tree *t, uint64_t node, struct tp_object **ret);
 struct tp_node *tp_tree_view(struct tp_tree *t, struct tp_who *who, struct tp_object *o);
 /* Is o a file that nobody but its writers sees? shared */
 bool tp_tree_hidden(const struct tp_object *o);
-/* The look-up by a thread that was told to look again, to open for writing: 1: *ret is what it shall open; 0: an ordinary look-up will do. Without the lock. */
-int tp_tree_lookup_again(
-	struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, struct tp_entry *ret);
+/* Was who sent to look again, to open for writing? Without the lock. */
+bool tp_tree_comes_to_write(struct tp_tree *t, const struct tp_who *who, int *ret_flags);
+/* Then its look-up of n, in dir, finds a draft that it can open. */
+void tp_tree_expect_writer(
+	struct tp_tree *t, struct tp_who *who, struct tp_object *dir, struct tp_name *n, int flags);
 /* Counts a hit or a miss in dir. shared */
 void tp_tree_count_use(struct tp_tree *t, struct tp_object *dir, bool hit);
 /* The glob of further temporary names, or NULL. shared */
@@ -256,8 +259,10 @@ struct tp_object *tp_tree_new_object(
 	struct tp_tree *t, struct tp_who *who, const struct tp_object *dir, uint32_t mode);
 /* -ESTALE, which the kernel forgives once: who->tid is known for it, and for the flags of its open, until its next open or truncation. */
 int tp_tree_look_again(struct tp_tree *t, struct tp_who *who, int flags);
-/* Was who->tid sent to look again? It is no more. */
-bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who);
+/* Was who->tid sent to look again, and is node what it found? It is no more on its way. */
+bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who, uint64_t node);
+/* A look-up of who found node. */
+void tp_tree_note_found(struct tp_tree *t, struct tp_who *who, uint64_t node);
 /* A number that was never used for a node, inode or generation. 0: the ledger gives none. */
 uint64_t tp_tree_number(struct tp_tree *t);
 

@@ -36,40 +36,76 @@ int tp_tree_look_again(struct tp_tree *t, struct tp_who *who, int flags)
 	}
 	t->retries[at].tid = who->tid;
 	t->retries[at].flags = flags;
+	t->retries[at].found = 0;
 	t->retries[at].until_ns = until_ns;
 	atomic_store(&t->retries_until_ns, until_ns);
 	return -ESTALE;
 }
 
-/* Was who sent to look again, and what for? take: it is no more. */
-static bool find_retry(struct tp_tree *t, const struct tp_who *who, bool take, int *ret_flags)
+/* The place of who, with retries_lock held; -1: it was not sent to look again a moment ago. */
+static int find_retry(struct tp_tree *t, const struct tp_who *who, uint64_t now_ns)
 {
-	uint64_t until_ns = atomic_load_explicit(&t->retries_until_ns, memory_order_relaxed), now_ns;
-	bool found = false;
-
-	/* Nearly always nobody is on the way. */
-	if (until_ns == 0 || who->tid == 0)
-		return false;
-	now_ns = tp_mono_ns(t->store->clock);
-	if (until_ns <= now_ns)
-		return false;
-	TP_LOCK(&t->retries_lock);
-	for (unsigned i = 0; i < TP_RETRIES; i++) {
-		if (t->retries[i].tid != who->tid || t->retries[i].until_ns <= now_ns)
-			continue;
-		found = true;
-		*ret_flags = t->retries[i].flags;
-		if (take)
-			t->retries[i].tid = 0;
-	}
-	return found;
+	for (int i = 0; i < TP_RETRIES; i++)
+		if (t->retries[i].tid == who->tid && t->retries[i].until_ns > now_ns)
+			return i;
+	return -1;
 }
 
-bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who)
+/* Nearly always nobody is on the way. */
+static bool any_retry(struct tp_tree *t, const struct tp_who *who, uint64_t *ret_now_ns)
 {
-	int flags;
+	uint64_t until_ns = atomic_load_explicit(&t->retries_until_ns, memory_order_relaxed);
 
-	return find_retry(t, who, true, &flags);
+	if (until_ns == 0 || who->tid == 0)
+		return false;
+	*ret_now_ns = tp_mono_ns(t->store->clock);
+	return until_ns > *ret_now_ns;
+}
+
+bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who, uint64_t node)
+{
+	uint64_t now_ns;
+	bool told;
+	int i;
+
+	if (!any_retry(t, who, &now_ns))
+		return false;
+	TP_LOCK(&t->retries_lock);
+	i = find_retry(t, who, now_ns);
+	if (i < 0)
+		return false;
+	/* What it opens is what it found; anything else is another open, after one that came to nothing. */
+	told = t->retries[i].found == node;
+	t->retries[i].tid = 0;
+	return told;
+}
+
+void tp_tree_note_found(struct tp_tree *t, struct tp_who *who, uint64_t node)
+{
+	uint64_t now_ns;
+	int i;
+
+	if (!any_retry(t, who, &now_ns))
+		return;
+	TP_LOCK(&t->retries_lock);
+	i = find_retry(t, who, now_ns);
+	if (i >= 0)
+		t->retries[i].found = node;
+}
+
+bool tp_tree_comes_to_write(struct tp_tree *t, const struct tp_who *who, int *ret_flags)
+{
+	uint64_t now_ns;
+	int i;
+
+	if (!any_retry(t, who, &now_ns))
+		return false;
+	TP_LOCK(&t->retries_lock);
+	i = find_retry(t, who, now_ns);
+	if (i < 0)
+		return false;
+	*ret_flags = t->retries[i].flags;
+	return (*ret_flags & O_ACCMODE) != O_RDONLY || (*ret_flags & O_TRUNC);
 }
 
 static bool is_temporary(struct tp_tree *t, const struct tp_object *dir, const char *name, size_t len)
@@ -117,31 +153,18 @@ static int draft_to_write(
 	return 0;
 }
 
-int tp_tree_lookup_again(
-	struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, struct tp_entry *ret)
+void tp_tree_expect_writer(
+	struct tp_tree *t, struct tp_who *who, struct tp_object *dir, struct tp_name *n, int flags)
 {
-	struct tp_object *dir;
-	struct tp_name *n;
+	struct tp_object *o = n->object;
 	struct tp_gen *g;
-	int flags = 0;
 
-	if (!find_retry(t, who, false, &flags) || ((flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC)))
-		return 0;
-	TP_WRLOCK(&t->lock);
-	if (tp_tree_dir(t, parent, &dir) < 0)
-		return 0;
-	n = tp_tree_find(t, dir, name, strlen(name));
-	if (!n || !S_ISREG(n->object->mode) || !n->object->gen ||
-		n->object->gen->state != TP_GEN_PUBLISHED || tp_gen_draft_for(t, n->object, who) ||
-		visible_at_once(t, dir, name, n->len, flags) != 0)
-		return 0;
+	if (!S_ISREG(o->mode) || !o->gen || o->gen->state != TP_GEN_PUBLISHED ||
+		tp_gen_draft_for(t, o, who) || visible_at_once(t, dir, n->bytes, n->len, flags) != 0)
+		return;
 	/* Another file than the one that it was sent away from, for which a draft waits. */
-	if (draft_to_write(t, who, n->object, flags, &g) < 0)
-		return 0;
-	tp_gen_await(t, g->draft);
-	tp_tree_entry(t, &g->node, ret);
-	tp_tree_take(&g->node);
-	return 1;
+	if (draft_to_write(t, who, o, flags, &g) == 0)
+		tp_gen_await(t, g->draft);
 }
 
 static int open_existing(struct tp_tree *t, struct tp_who *who, struct tp_name *n, int flags,
@@ -249,7 +272,7 @@ static int create_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent,
 int tp_tree_create(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, uint32_t mode,
 	int flags, struct tp_entry *ret, struct tp_opened *ret_opened)
 {
-	(void)tp_tree_told_before(t, who);
+	(void)tp_tree_told_before(t, who, 0);
 	TP_WRLOCK(&t->lock);
 	return create_locked(t, who, parent, name, mode, flags, ret, ret_opened);
 }
@@ -346,7 +369,7 @@ int tp_tree_open(struct tp_tree *t, struct tp_who *who, uint64_t node, int flags
 {
 	struct tp_node *n;
 	struct tp_gen *g;
-	bool told = tp_tree_told_before(t, who);
+	bool told = tp_tree_told_before(t, who, node);
 
 	TP_WRLOCK(&t->lock);
 	n = tp_tree_node(t, node);
