@@ -14,7 +14,8 @@ struct tp_err {
 };
 
 /* Sets the text and returns r, so that `return tp_err_set(err, -EINVAL, ...)` reads well. err may be NULL. */
-__attribute__((format(printf, 3, 4))) static inline int tp_err_set(struct tp_err *err, int r, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static inline int tp_err_set(
+	struct tp_err *err, int r, const char *fmt, ...)
 {
 	va_list ap;
 

@@ -628,7 +628,8 @@ int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, boo
 {
 	struct tp_object *o = g->object;
 	const struct tp_name *n = o->names;
-	bool in_place = open || g->state == TP_GEN_LIVE, told = !open && tp_tree_told_before(t, who, g->node.id);
+	bool in_place = open || g->state == TP_GEN_LIVE,
+	     told = !open && tp_tree_told_before(t, who, g->node.id);
 	struct tp_gen *draft;
 	int r;
 

@@ -37,7 +37,8 @@ struct tp_map {
 	};
 	uint32_t count;
 	uint32_t count_max;
-	uint64_t pages; /* pages and parts of pages that are mapped here, shared ones too; in st_blocks' sense */
+	uint64_t
+		pages; /* pages and parts of pages that are mapped here, shared ones too; in st_blocks' sense */
 };
 
 void tp_map_init(struct tp_map *m);
@@ -51,20 +52,22 @@ int tp_map_write(struct tp_map *m, struct tp_pool *p, uint64_t offset, const voi
  * map's own, in place of what was there, without a copy. offset is a multiple of the page size; `pages` pages in
  * `runs` (in order) are taken, each full. Takes ownership of them on success.
  */
-int tp_map_adopt(struct tp_map *m, struct tp_pool *p, uint64_t offset, const struct tp_run *runs, unsigned runs_count);
+int tp_map_adopt(
+	struct tp_map *m, struct tp_pool *p, uint64_t offset, const struct tp_run *runs, unsigned runs_count);
 
 /*
  * Points iov at len bytes from offset, without a copy; holes point at tp_zero_page. *ret_count entries are filled and
  * *ret_len bytes covered (less than len only when iov_max entries were not enough). Valid until the map changes.
  */
-void tp_map_read(const struct tp_map *m, const struct tp_pool *p, uint64_t offset, size_t len, struct iovec *iov,
-	unsigned iov_max, unsigned *ret_count, size_t *ret_len);
+void tp_map_read(const struct tp_map *m, const struct tp_pool *p, uint64_t offset, size_t len,
+	struct iovec *iov, unsigned iov_max, unsigned *ret_count, size_t *ret_len);
 /*
  * Keeps what tp_map_read() pointed at, len bytes from offset and at most 1 MiB, valid beyond the owner's lock: whoever
  * writes there meanwhile gets pieces of its own. Given back by tp_map_unhold(), which needs no lock.
  */
 #define TP_MAP_HELD_MAX 2
-void tp_map_hold(const struct tp_map *m, uint64_t offset, size_t len, struct tp_piece **ret_held, unsigned *ret_count);
+void tp_map_hold(
+	const struct tp_map *m, uint64_t offset, size_t len, struct tp_piece **ret_held, unsigned *ret_count);
 void tp_map_unhold(struct tp_pool *p, struct tp_piece **held, unsigned count);
 /* Copies len bytes out. */
 void tp_map_copy_out(const struct tp_map *m, const struct tp_pool *p, uint64_t offset, void *buf, size_t len);

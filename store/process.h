@@ -12,11 +12,11 @@
 #include <sys/types.h>
 
 enum tp_end {
-	TP_END_RUNS,	/* it lives and is not exiting */
-	TP_END_GOOD,	/* exiting or gone with status 0 */
-	TP_END_FAILED,	/* exiting or gone with another status */
-	TP_END_KILLED,	/* exiting or gone by a signal */
-	TP_END_UNKNOWN	/* gone, or exiting, and how cannot be known (other user, other pid namespace, old kernel) */
+	TP_END_RUNS,   /* it lives and is not exiting */
+	TP_END_GOOD,   /* exiting or gone with status 0 */
+	TP_END_FAILED, /* exiting or gone with another status */
+	TP_END_KILLED, /* exiting or gone by a signal */
+	TP_END_UNKNOWN /* gone, or exiting, and how cannot be known (other user, other pid namespace, old kernel) */
 };
 
 /* A process that wrote: held by pidfd so that its number cannot be used again unnoticed. */
