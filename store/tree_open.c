@@ -157,10 +157,14 @@ void tp_tree_expect_writer(
 	struct tp_tree *t, struct tp_who *who, struct tp_object *dir, struct tp_name *n, int flags)
 {
 	struct tp_object *o = n->object;
+	struct tp_draft *own = S_ISREG(o->mode) ? tp_gen_draft_for(t, o, who) : NULL;
 	struct tp_gen *g;
 
-	if (!S_ISREG(o->mode) || !o->gen || o->gen->state != TP_GEN_PUBLISHED ||
-		tp_gen_draft_for(t, o, who) || visible_at_once(t, dir, n->bytes, n->len, flags) != 0)
+	/* The draft that waits for it waits from now on, however long it was on its way. */
+	if (own && own->gen->opens == 0)
+		tp_gen_await(t, own);
+	if (!S_ISREG(o->mode) || !o->gen || o->gen->state != TP_GEN_PUBLISHED || own ||
+		visible_at_once(t, dir, n->bytes, n->len, flags) != 0)
 		return;
 	/* Another file than the one that it was sent away from, for which a draft waits. */
 	if (draft_to_write(t, who, o, flags, &g) == 0)
