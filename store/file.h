@@ -81,6 +81,8 @@ void tp_gen_publish(struct tp_tree *t, struct tp_gen *g);
 struct tp_gen *tp_gen_new(struct tp_tree *t, struct tp_object *o, enum tp_gen_state state);
 /* g is not current any more (superseded by a newer one, or its object has no name). */
 void tp_gen_retire(struct tp_tree *t, struct tp_gen *g, bool superseded);
+/* An event: the draft g comes to nothing. */
+void tp_gen_say_dropped(struct tp_tree *t, const struct tp_gen *g, const char *why);
 /* Drops all drafts of o: its last name is gone; beaten: somebody else took it. */
 void tp_gen_unlink_drafts(struct tp_tree *t, struct tp_object *o, bool beaten);
 /* Opens g for who, whatever its state; makes it LIVE when write and it was PUBLISHED. */

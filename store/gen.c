@@ -340,7 +340,7 @@ int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int fla
 
 /* Publishing */
 
-static void say_dropped(struct tp_tree *t, const struct tp_gen *g, const char *why)
+void tp_gen_say_dropped(struct tp_tree *t, const struct tp_gen *g, const char *why)
 {
 	char path[PATH_MAX], quoted[PATH_MAX];
 
@@ -355,7 +355,7 @@ static void drop_draft(struct tp_tree *t, struct tp_gen *g, const char *why)
 	struct tp_object *o = g->object;
 
 	if (why)
-		say_dropped(t, g, why);
+		tp_gen_say_dropped(t, g, why);
 	/* The last of its generations would take an object without a name along. */
 	o->gens++;
 	tp_gen_retire(t, g, false);
@@ -473,7 +473,7 @@ void tp_gen_close_live(struct tp_tree *t, struct tp_gen *g)
 	if (n && o->sample && tp_name_is_temporary(n->bytes, n->len, tp_tree_temp_of(t, n->parent)))
 		why = bad_end(t, g->draft, TP_COMMIT_SUCCESS, &unknown);
 	if (why)
-		say_dropped(t, g, why);
+		tp_gen_say_dropped(t, g, why);
 	forget_draft(t, g);
 	move_to(g, TP_GEN_PUBLISHED);
 	if (why) {
@@ -512,7 +512,7 @@ void tp_gen_finish(struct tp_tree *t, struct tp_gen *g, bool equal)
 	bool unknown;
 
 	if (d->unlinked || d->beaten || !o->names) {
-		drop_draft(t, g, d->beaten ? "its name was taken by another" : NULL);
+		drop_draft(t, g, NULL); /* where the writer was not the one, it was said when the name went */
 		return;
 	}
 	if (!d->opened_for_write) {

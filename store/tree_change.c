@@ -131,6 +131,11 @@ static void drop_name(struct tp_tree *t, struct tp_name *n, bool tell, bool beat
 
 	if (tell && t->hooks.name_changed)
 		t->hooks.name_changed(t->hooks.user, parent->node.id, n->bytes, n->len);
+	/* Said while the name is known; what becomes of them is seen at their close. */
+	if (beaten && S_ISREG(o->mode) && o->nlink == 1)
+		for (struct tp_draft *d = o->drafts; d; d = d->next)
+			if (d->opened_for_write)
+				tp_gen_say_dropped(t, d->gen, "its name was taken by another");
 	tp_tree_note_name(t, n, true);
 	remove_name(t, n);
 	touch_dir(t, parent);
@@ -430,10 +435,8 @@ static void drop_hidden(struct tp_tree *t, struct tp_object *dir)
 	struct tp_name *n;
 
 	while ((n = tp_dir_next(dir->dir, 0))) {
-		char quoted[4 * NAME_MAX + 1];
-
-		tp_events_say(t->store->events, "dropped", "draft %s: its directory was removed",
-			tp_events_quote(n->bytes, n->len, quoted, sizeof(quoted)));
+		for (struct tp_draft *d = n->object->drafts; d; d = d->next)
+			tp_gen_say_dropped(t, d->gen, "its directory was removed");
 		drop_name(t, n, false, false);
 	}
 }
