@@ -51,7 +51,6 @@ struct mount {
 	char *config, *fuse_options; /* owned */
 	struct tp_fs_options fs_options;
 	struct tp_watch deathwatch;
-	int no_watcher; /* why there is none, -errno; 0: there is one */
 
 	pthread_t watcher;
 	bool watcher_runs;
@@ -425,10 +424,6 @@ static int start(struct mount *m, struct tp_err *err)
 		return r;
 	/* What earlier daemons said is not for this log. */
 	m->logged = tp_events_size(m->store->events);
-	if (m->no_watcher)
-		tp_events_say(m->store->events, "no-watcher",
-			"%s: when the daemon is killed, clients may hang until `umount -f`",
-			strerror(-m->no_watcher));
 	r = tp_options_config(m->options, &options);
 	if (r == 0 && asprintf(&m->config, "state=%s  # command line\nmountpoint=%s  # command line\n%s",
 			      m->state, m->mountpoint, options) < 0)
@@ -449,7 +444,11 @@ static int start(struct mount *m, struct tp_err *err)
 	r = tp_fs_mount(&m->fs_options, m->store, err, &m->fs);
 	if (r < 0)
 		return r;
-	tp_watch_arm(&m->deathwatch);
+	r = tp_watch_arm(&m->deathwatch);
+	if (r < 0)
+		tp_events_say(m->store->events, "no-watcher",
+			"%s: if the daemon is killed, clients may hang until root says umount -f",
+			strerror(-r));
 	if (sem_init(&m->closing_seen, 0, 0) < 0)
 		return tp_err_set(err, -errno, "a semaphore cannot be made: %s", strerror(errno));
 	r = pthread_create(&m->watcher, NULL, watch, m);
@@ -509,7 +508,7 @@ static int serve(struct mount *m)
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
-	m->no_watcher = tp_watch_begin(&m->deathwatch, m->mountpoint);
+	(void)tp_watch_begin(&m->deathwatch, m->mountpoint);
 	r = start(m, &err);
 	if (r < 0) {
 		report(m, "no", err.text);

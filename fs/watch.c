@@ -4,7 +4,8 @@
  * daemon may have mounted there. The mount's number tells. A look-up for O_PATH, and statx(2) that is not to synchronize, ask the daemon nothing.
  *
  * umount2(MNT_FORCE) aborts, and then takes the mount away unless it is in use. It must stay, since who looks at it is to see ENOTCONN, not
- * the directory underneath. Therefore it is opened first, and unmounting is answered with EBUSY.
+ * the directory underneath. Therefore it is opened first, and unmounting is answered with EBUSY. For the same reason an ordinary user's mount is not taken
+ * away through fusermount3 where nothing else can be done: the clients would hang as before, and then not even root could let them go by `umount -f`.
  *
  * Which signals. All that end a process with a core dump, for the dump waits for all threads even when there is none to be written. Handlers that
  * were there before (those of sanitizers) get their turn with the signal as it came. Only the main thread has a stack of its own for it, so one that
@@ -18,7 +19,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,10 +37,6 @@
 #define MNT_ID_UNIQUE 0x4000u
 
 #define WATCHER_NAME "tidepool-watch"
-/* How long a daemon may take to die by itself before its mount is taken away, where there is nothing better. */
-#define SELF_END_MS 2000
-
-extern char **environ;
 
 static const int crash_signals[] = {
 	SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGQUIT, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ};
@@ -81,23 +77,19 @@ static void fd_path(int fd, char path[32])
 	*to = 0;
 }
 
-/* Ends the connection; the mount stays. Async-signal-safe. -EPERM: it is not ours to do. */
-static int abort_connection(const struct tp_watch *w)
+/* Ends the connection; the mount stays. Async-signal-safe. */
+static void abort_connection(const struct tp_watch *w)
 {
 	tp_autoclose int held = -1;
 	uint64_t id = 0, dev = 0;
 	char path[32];
-	int r;
 
 	if (w->abort_fd >= 0 && write(w->abort_fd, "1", 1) == 1)
-		return 0;
-	r = find_mount(w->mountpoint, &held, &id, &dev);
-	if (r < 0)
-		return r;
-	if (id != w->mount_id || dev != w->dev)
-		return -ENOENT;
+		return;
+	if (find_mount(w->mountpoint, &held, &id, &dev) < 0 || id != w->mount_id || dev != w->dev)
+		return;
 	fd_path(held, path);
-	return umount2(path, MNT_FORCE) == 0 || errno == EBUSY ? 0 : -errno;
+	(void)umount2(path, MNT_FORCE);
 }
 
 static void on_crash(int sig, siginfo_t *info, void *context)
@@ -105,7 +97,7 @@ static void on_crash(int sig, siginfo_t *info, void *context)
 	const struct tp_watch *w = atomic_load(&armed);
 
 	if (w && getpid() == w->daemon)
-		(void)abort_connection(w);
+		abort_connection(w);
 	for (unsigned i = 0; i < CRASH_SIGNALS; i++)
 		if (crash_signals[i] == sig)
 			(void)sigaction(sig, &before[i], NULL);
@@ -182,30 +174,6 @@ static void let_go(int line_fd)
 			(void)close(fd);
 }
 
-/* As an ordinary user who may not abort. */
-static void take_away(const struct tp_watch *w)
-{
-	const char *const argv[] = {"fusermount3", "-u", "-q", "-z", w->mountpoint, NULL};
-	static const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
-	posix_spawnattr_t attr;
-	sigset_t none;
-	pid_t pid;
-
-	for (unsigned ms = 0; ms < SELF_END_MS; ms += 20) {
-		if (getppid() != w->daemon)
-			return;
-		(void)nanosleep(&pause, NULL);
-	}
-	(void)sigemptyset(&none);
-	if (posix_spawnattr_init(&attr) != 0)
-		return;
-	(void)posix_spawnattr_setsigmask(&attr, &none);
-	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	if (posix_spawnp(&pid, argv[0], NULL, &attr, (char *const *)argv, environ) == 0)
-		(void)waitpid(pid, NULL, 0);
-	(void)posix_spawnattr_destroy(&attr);
-}
-
 /* Waits for the daemon's death; all signals are blocked. */
 _Noreturn static void watch(struct tp_watch *w, int line_fd)
 {
@@ -230,8 +198,8 @@ _Noreturn static void watch(struct tp_watch *w, int line_fd)
 		note_mount(w);
 	}
 	/* When the process has gone with all its threads, so has its descriptor, and another daemon's mount may be there. */
-	if (w->dev != 0 && getppid() == w->daemon && abort_connection(w) == -EPERM)
-		take_away(w);
+	if (w->dev != 0 && getppid() == w->daemon)
+		abort_connection(w);
 	_exit(0);
 }
 
@@ -244,7 +212,7 @@ int tp_watch_begin(struct tp_watch *w, const char *mountpoint)
 
 	*w = (struct tp_watch){.mountpoint = mountpoint, .daemon = getpid(), .line_fd = -1, .abort_fd = -1};
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-		return -errno;
+		return w->why_not = -errno;
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
 	pid = fork();
@@ -267,20 +235,24 @@ int tp_watch_begin(struct tp_watch *w, const char *mountpoint)
 	}
 	if (r < 0)
 		tp_watch_end(w);
+	w->why_not = r;
 	return r;
 }
 
-void tp_watch_arm(struct tp_watch *w)
+int tp_watch_arm(struct tp_watch *w)
 {
 	static const char word = 'm';
 
 	note_mount(w);
 	if (w->dev == 0)
-		return;
+		return -ENOENT;
+	if (w->abort_fd < 0 && geteuid() != 0)
+		return -EPERM;
 	if (w->line_fd >= 0)
 		(void)!send(w->line_fd, &word, 1, MSG_NOSIGNAL);
 	handle_crashes();
 	atomic_store(&armed, w);
+	return w->why_not;
 }
 
 void tp_watch_end(struct tp_watch *w)

@@ -9,8 +9,8 @@
  * - After a crash it is the crashing thread, before the signal has its way, since a core dump begins with waiting for all other threads.
  * - After SIGKILL it is the watcher, a process of its own ("tidepool-watch" in ps) that the kernel tells when the daemon's main thread ends.
  *
- * Both write to fusectl's file abort if there is one, or do as umount(8) -f does, which aborts, too, and is root's only. For an ordinary user without
- * fusectl (in some containers) the watcher can only take the mount away lazily when the daemon does not come to its end by itself.
+ * Both write to fusectl's file abort if there is one, or do as umount(8) -f does, which aborts, too, and is root's only. Nothing can be done for an ordinary user
+ * where fusectl is not mounted (in some containers): clients may hang then until root says `umount -f`.
  *
  *	r = tp_watch_begin(&w, mountpoint);	the process has one thread, the one that lives longest
  *	tp_watch_arm(&w);			it is mounted
@@ -30,8 +30,9 @@ struct tp_watch {
 	int line_fd;		/* a socket from the daemon to the watcher; -1 without */
 	int abort_fd;		/* fusectl's file of the connection; -1: none */
 	uint64_t
-		mount_id; /* of the mount, never used twice from Linux 6.8 on; with dev it says whether it is still ours */
-	uint64_t dev; /* its st_dev; 0: not armed */
+		mount_id; /* of the mount; never used twice from Linux 6.8 on, and before that seldom in a row */
+	uint64_t dev;	  /* its st_dev; 0: not armed */
+	int why_not;	  /* -errno: why there is no watcher */
 };
 
 /*
@@ -39,7 +40,10 @@ struct tp_watch {
  * watcher ended at once: there is none then, and w can be used as if there were.
  */
 int tp_watch_begin(struct tp_watch *w, const char *mountpoint);
-/* The mount is there now: its connection will be aborted, and by crashes from now on. The daemon need not answer requests yet. */
-void tp_watch_arm(struct tp_watch *w);
+/*
+ * The mount is there now: its connection will be aborted, and by crashes from now on. The daemon need not answer requests yet. 0, or why clients may hang
+ * all the same: what tp_watch_begin() returned (crashes are handled), -EPERM when we may not abort, -ENOENT when the mount point is not to be found.
+ */
+int tp_watch_arm(struct tp_watch *w);
 /* Ends the watcher, and gives the signals back what they did before. */
 void tp_watch_end(struct tp_watch *w);

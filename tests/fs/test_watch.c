@@ -39,7 +39,7 @@ Test(watch, has_its_own_name_and_leaves_nothing)
 	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
 	read_line(path, text, sizeof(text));
 	cr_assert_eq(strncmp(text, "tidepool-watch", strlen("tidepool-watch")), 0, "%s", text);
-	tp_watch_arm(&w);
+	(void)tp_watch_arm(&w);
 	tp_watch_end(&w);
 	cr_assert_eq(waitpid(-1, NULL, 0), -1);
 	cr_assert_eq(errno, ECHILD);
@@ -57,7 +57,7 @@ Test(watch, stopped_or_killed_watcher_keeps_nobody_waiting)
 	cr_assert_eq(tp_watch_begin(&w, "/tmp"), 0);
 	(void)kill(w.watcher, SIGKILL);
 	cr_assert_eq(waitid(P_PID, (id_t)w.watcher, NULL, WEXITED | WNOWAIT), 0);
-	tp_watch_arm(&w);
+	(void)tp_watch_arm(&w);
 	tp_watch_end(&w);
 	cr_assert_eq(waitpid(-1, NULL, 0), -1);
 }
@@ -107,7 +107,7 @@ Test(watch, process_limit_is_no_reason_to_fail)
 	cr_assert_eq(setrlimit(RLIMIT_NPROC, &none), 0);
 	cr_assert_eq(tp_watch_begin(&w, "/tmp"), -EAGAIN);
 	cr_assert_eq(w.watcher, 0);
-	tp_watch_arm(&w);
+	cr_assert_lt(tp_watch_arm(&w), 0);
 	tp_watch_end(&w);
 }
 
@@ -134,7 +134,7 @@ static int crash(void (*handler)(int, siginfo_t *, void *), bool fault)
 		(void)signal(SIGABRT, SIG_DFL);
 		if (tp_watch_begin(&w, "/tmp") < 0)
 			_exit(1);
-		tp_watch_arm(&w);
+		(void)tp_watch_arm(&w);
 		if (fault)
 			*(volatile char *)(guarded + 100) = 1;
 		else

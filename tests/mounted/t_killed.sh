@@ -22,16 +22,16 @@ watchers()
 		name=
 		{ read -r name <"$d/comm"; } 2>/dev/null
 		if [ "$name" = tidepool-watch ] &&
-			[ "$(tr '\0' ' ' <"$d/cmdline" 2>/dev/null | sed 's/ *$//')" = "tidepool-watch $MNT" ]; then
+			[ "$({ tr '\0' ' ' <"$d/cmdline" | sed 's/ *$//'; } 2>/dev/null)" = "tidepool-watch $MNT" ]; then
 			echo "${d#/proc/}"
 		fi
 	done
 }
 
-# Is there none?
-no_watchers()
+# watchers_are N: there are so many. That of a daemon that died ends soon, not at once.
+watchers_are()
 {
-	[ -z "$(watchers)" ]
+	[ "$(watchers | wc -l)" = "$1" ]
 }
 
 says_not_connected()
@@ -90,7 +90,7 @@ round()
 	is "$how: the dead mount was cleared" "$(grep -c " $MNT " /proc/self/mountinfo)" 1
 	ok "$how: what was made before is there" test -d "$MNT/cache/kept.$how"
 	is "$how: nothing that was being written is left" "$(cat "$MNT/.tidepool/drafts")" ""
-	is "$how: one watcher, that of the living" "$(watchers | wc -l)" 1
+	ok "$how: one watcher, that of the living" eventually 10 watchers_are 1
 	seed=$((seed + 1))
 }
 
@@ -126,7 +126,7 @@ kill -KILL "$watcher"
 ok "without its watcher the mount goes on" tp_answers "$MNT"
 tp_remount
 tp_umount
-ok "an orderly end leaves no watcher" no_watchers
+ok "an orderly end leaves no watcher" watchers_are 0
 
 if [ -z "$without_fusectl" ] && grep -q " $fusectl " /proc/self/mountinfo && unshare -m true 2>/dev/null; then
 	ok "the same where fusectl is not mounted" env TP_KILLED_WITHOUT_FUSECTL=1 unshare -m bash "$TP_SRC/tests/mounted/t_killed.sh"
