@@ -29,10 +29,9 @@ struct tp_watch {
 	pid_t watcher;		/* 0: there is none */
 	int line_fd;		/* a socket from the daemon to the watcher; -1 without */
 	int abort_fd;		/* fusectl's file of the connection; -1: none */
-	uint64_t
-		mount_id; /* of the mount; never used twice from Linux 6.8 on, and before that seldom in a row */
-	uint64_t dev;	  /* its st_dev; 0: not armed */
-	int why_not;	  /* -errno: why there is no watcher */
+	uint64_t mount_id;	/* never used twice from Linux 6.8 on; tells whether it is still our mount */
+	uint64_t dev;		/* its st_dev; 0: not armed */
+	int why_not;		/* -errno: why there is no watcher */
 };
 
 /*
