@@ -15,7 +15,6 @@ static void name_changed(void *user, uint64_t parent_node, const char *name, siz
 {
 	struct tp_fs *fs = user;
 
-	tp_stats_add(&fs->store->stats, TP_STAT_NOTIFIES, 1);
 	tp_notify_entry(fs->session, parent_node, name, len);
 }
 
@@ -23,7 +22,6 @@ static void node_changed(void *user, uint64_t node, int64_t off, int64_t len)
 {
 	struct tp_fs *fs = user;
 
-	tp_stats_add(&fs->store->stats, TP_STAT_NOTIFIES, 1);
 	tp_notify_inode(fs->session, node, off, len);
 }
 

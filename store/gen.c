@@ -360,8 +360,10 @@ static void drop_draft(struct tp_tree *t, struct tp_gen *g, const char *why)
 	o->gens++;
 	tp_gen_retire(t, g, false);
 	/* A name that nothing but this draft stood for goes with it. */
-	while (!o->gen && !o->drafts && o->names)
+	while (!o->gen && !o->drafts && o->names) {
+		tp_tree_tell_node(t, o->names->parent->node.id);
 		tp_tree_drop_name(t, o->names, false);
+	}
 	o->gens--;
 	tp_tree_settle_object(t, o);
 }

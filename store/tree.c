@@ -290,12 +290,13 @@ void tp_tree_attr(struct tp_tree *t, const struct tp_object *o, const struct tp_
 	}
 }
 
-/* A directory with hidden names changes without the kernel's doing when they appear. */
-static bool changes_unseen(const struct tp_object *o, const struct tp_gen *g)
+/*
+ * A file that is written changes without the kernel's doing. A directory does not: the publication of a draft is none of its changes, so that the kernel need not ask for the
+ * directory's attributes at each create; where a name goes by itself, the kernel is told.
+ */
+static bool changes_unseen(const struct tp_gen *g)
 {
-	if (g)
-		return g->state != TP_GEN_PUBLISHED && g->state != TP_GEN_OLD;
-	return S_ISDIR(o->mode) && o->dir->hidden > 0;
+	return g && g->state != TP_GEN_PUBLISHED && g->state != TP_GEN_OLD;
 }
 
 void tp_tree_entry(struct tp_tree *t, struct tp_node *n, struct tp_entry *ret)
@@ -305,7 +306,7 @@ void tp_tree_entry(struct tp_tree *t, struct tp_node *n, struct tp_entry *ret)
 
 	ret->node = n->id;
 	ret->fleeting = g && (o->drafts || g != o->gen);
-	ret->changing = changes_unseen(o, g);
+	ret->changing = changes_unseen(g);
 	tp_tree_attr(t, o, g, &ret->attr);
 }
 
@@ -352,6 +353,7 @@ static int lookup_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent,
 	if (at)
 		n = tp_tree_view(t, who, at->object);
 	if (!n) {
+		tp_tree_note_found(t, who, UINT64_MAX);
 		tp_tree_count_use(t, dir, false);
 		return -ENOENT;
 	}

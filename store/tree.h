@@ -261,7 +261,7 @@ struct tp_object *tp_tree_new_object(
 int tp_tree_look_again(struct tp_tree *t, struct tp_who *who, int flags);
 /* Was who->tid sent to look again, and is node what it found? It is no more on its way. */
 bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who, uint64_t node);
-/* A look-up of who found node. */
+/* A look-up of who found node; UINT64_MAX: nothing. */
 void tp_tree_note_found(struct tp_tree *t, struct tp_who *who, uint64_t node);
 /* A number that was never used for a node, inode or generation. 0: the ledger gives none. */
 uint64_t tp_tree_number(struct tp_tree *t);

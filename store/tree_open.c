@@ -74,8 +74,11 @@ bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who, uint64_t node)
 	i = find_retry(t, who, now_ns);
 	if (i < 0)
 		return false;
-	/* What it opens is what it found; anything else is another open, after one that came to nothing. */
-	told = t->retries[i].found == node;
+	/*
+	 * What it opens is what it found, or the same again when it has no name to look up (a link in /proc/self/fd);
+	 * anything else is another open, after one that came to nothing.
+	 */
+	told = t->retries[i].found == node || t->retries[i].found == 0;
 	t->retries[i].tid = 0;
 	return told;
 }

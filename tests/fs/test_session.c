@@ -726,9 +726,9 @@ Test(session, notifications_are_sent_in_order)
 	cr_assert_eq(inode.off, -1);
 	cr_assert_eq(tp_stats_get(&g.stats, TP_STAT_NOTIFIES), 2);
 	tp_session_stop(g.session);
+	pthread_join(g.thread, NULL);
 	cr_assert_eq(tp_notify_depth(g.session), 0);
 	cr_assert_eq(tp_notify_lost(g.session), 0);
-	pthread_join(g.thread, NULL);
 	cr_assert_eq(tp_notify_then(g.session, note_done, &done), -ESHUTDOWN);
 	tp_notify_entry(g.session, 5, "name", 4);
 	cr_assert_eq(tp_notify_depth(g.session), 0);
