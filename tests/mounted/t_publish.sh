@@ -60,7 +60,7 @@ is "close: with what was written through it" "$(tr -d '\n' <m | cut -c1,4096,409
 go w
 ends "close: and its writer ends" w
 
-for sig in 9 15 11 6; do
+for sig in 9 15 1 6; do
 	begin w "open k$sig wct; write 5000 a; say open; wait; kill $sig"
 	said w open
 	go w

@@ -302,7 +302,10 @@ int main(int argc, char **argv)
 	if (never_absent) {
 		struct tp_member first = {.party = p, .number = TP_MEMBERS_MAX - 1, .role = "the first"};
 
-		by_rename(&first, malloc(LEN_MAX + 1));
+		uint8_t *buf = malloc(LEN_MAX + 1);
+
+		by_rename(&first, buf);
+		free(buf);
 	}
 	for (unsigned i = 0; i < processes; i++) {
 		if (i == 0)
