@@ -103,9 +103,10 @@ static void join(struct tp_locks *l, struct tp_lock *lock)
 
 		if (have == lock || !same_owner(&have->range, r) || have->range.type != r->type)
 			continue;
-		if (have->range.end + 1 == r->start)
+		/* What ends at the last number has no neighbour behind it. */
+		if (r->start > 0 && have->range.end == r->start - 1)
 			r->start = have->range.start;
-		else if (r->end + 1 == have->range.start)
+		else if (have->range.start > 0 && r->end == have->range.start - 1)
 			r->end = have->range.end;
 		else
 			continue;
