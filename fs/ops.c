@@ -52,8 +52,15 @@ struct tp_who tp_ops_who(const struct tp_request *r)
 
 static void split_time(uint64_t ns, uint64_t *ret_s, uint32_t *ret_ns)
 {
-	*ret_s = ns / TP_NS_PER_S;
-	*ret_ns = (uint32_t)(ns % TP_NS_PER_S);
+	/* Before 1970 it is negative, and the nanoseconds still count upwards. */
+	int64_t s = (int64_t)ns / (int64_t)TP_NS_PER_S, rest = (int64_t)ns % (int64_t)TP_NS_PER_S;
+
+	if (rest < 0) {
+		s--;
+		rest += (int64_t)TP_NS_PER_S;
+	}
+	*ret_s = (uint64_t)s;
+	*ret_ns = (uint32_t)rest;
 }
 
 void tp_ops_fill_attr(const struct tp_attr *from, struct fuse_attr *to)

@@ -160,9 +160,9 @@ void tp_op_statfs(struct tp_fs *fs, struct tp_request *r)
 
 	out.st.blocks = total;
 	out.st.bfree = out.st.bavail = available;
-	out.st.files = fs->tree->objects + fs->tree->directories + fs->tree->others;
 	/* There is no limit to names but memory; what a page could hold is as good a number as any. */
 	out.st.ffree = available;
+	out.st.files = fs->tree->objects + fs->tree->directories + fs->tree->others + available;
 	out.st.bsize = out.st.frsize = TP_PAGE_BYTES;
 	out.st.namelen = NAME_MAX;
 	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
