@@ -77,6 +77,8 @@ void tp_op_open(struct tp_fs *fs, struct tp_request *r)
 		error = tp_tree_open(fs->tree, &who, r->caller.node, (int)in->flags, &h->opened);
 		if (error)
 			tp_handle_free(&fs->handles, h);
+		else if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
+			tp_file_kill_suid(fs->tree, h->opened.gen);
 	}
 	if (error) {
 		tp_ops_reply(fs, r, error);
@@ -133,6 +135,8 @@ static void create(struct tp_fs *fs, struct tp_request *r, bool named)
 			tp_handle_free(&fs->handles, h);
 		else
 			h->node = e.node;
+		if (!error && in->open_flags & FUSE_OPEN_KILL_SUIDGID)
+			tp_file_kill_suid(fs->tree, h->opened.gen);
 	}
 	reply_created(fs, r, error, &e, h);
 }

@@ -306,6 +306,12 @@ int tp_file_resize(struct tp_tree *t, struct tp_gen *g, uint64_t size)
 	return 0;
 }
 
+void tp_file_kill_suid(struct tp_tree *t, struct tp_gen *g)
+{
+	TP_WRLOCK(&t->lock);
+	tp_object_kill_suid(g->object);
+}
+
 void tp_file_sync(struct tp_tree *t, struct tp_gen *g)
 {
 	TP_WRLOCK(&t->lock);

@@ -66,6 +66,8 @@ int tp_file_allocate(
 int64_t tp_file_seek(struct tp_tree *t, struct tp_gen *g, uint64_t offset, int whence);
 /* Changes the size of g, which is open for writing or being truncated by path. t->lock held exclusively. */
 int tp_file_resize(struct tp_tree *t, struct tp_gen *g, uint64_t size);
+/* It was cut off while it was opened, by somebody whose change takes setuid and setgid away. */
+void tp_file_kill_suid(struct tp_tree *t, struct tp_gen *g);
 /* fsync: from now on g is kept though its writer is killed. */
 void tp_file_sync(struct tp_tree *t, struct tp_gen *g);
 /* A descriptor of g is being closed by who: notes how who ends; the error that close() shall report, or 0. */
