@@ -323,7 +323,9 @@ int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int fla
 	if (write) {
 		if (g->state == TP_GEN_PUBLISHED)
 			move_to(g, TP_GEN_LIVE);
-		g->draft->write_opens++;
+		/* No mapping is left from before utimens, so what one writes from now on counts. */
+		if (g->draft->write_opens++ == 0)
+			g->mtime_set = false;
 		tp_draft_viewer_opened(g->draft, tp_who_tgid(who));
 		ret->tgid = who->tgid;
 		g->draft->opened_for_write = true;
