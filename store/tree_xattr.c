@@ -24,9 +24,12 @@ static const char *our_key(const char *name)
 	return strncmp(name, OURS, strlen(OURS)) == 0 ? name + strlen(OURS) : NULL;
 }
 
-static bool is_users(const char *name)
+/* 0, or what the kernel says of a name of another kind, or of no more than the beginning. */
+static int check_name(const char *name)
 {
-	return strncmp(name, "user.", 5) == 0 && name[5];
+	if (strncmp(name, "user.", 5) != 0)
+		return -EOPNOTSUPP;
+	return name[5] ? 0 : -EINVAL;
 }
 
 /* Objects below o that were published before a time to live was set on it. */
@@ -93,8 +96,8 @@ int tp_tree_set_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, cons
 	struct tp_object *o;
 	int r;
 
-	if (!is_users(name))
-		return -EOPNOTSUPP;
+	if (check_name(name) < 0)
+		return check_name(name);
 	{
 		TP_WRLOCK(&t->lock);
 		n = tp_tree_node(t, node);
@@ -250,8 +253,8 @@ ssize_t tp_tree_get_xattr(
 	struct tp_node *n;
 	ssize_t r;
 
-	if (!is_users(name))
-		return -EOPNOTSUPP;
+	if (check_name(name) < 0)
+		return check_name(name);
 	if (!key) {
 		TP_RDLOCK(&t->lock);
 		n = tp_tree_node(t, node);
@@ -285,8 +288,8 @@ int tp_tree_remove_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, c
 	struct tp_object *o;
 	int r;
 
-	if (!is_users(name))
-		return -EOPNOTSUPP;
+	if (check_name(name) < 0)
+		return check_name(name);
 	{
 		TP_WRLOCK(&t->lock);
 		n = tp_tree_node(t, node);
