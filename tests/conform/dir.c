@@ -92,8 +92,8 @@ static void made_has_its_times(const struct tp_case *c)
 	(void)tp_times_age(".");
 	OK(clock_gettime(CLOCK_REALTIME_COARSE, &from));
 	OK(make_by((enum maker)c->a, N("x")));
-	OK(clock_gettime(CLOCK_REALTIME, &to));
 	st = tp_stat(N("x"));
+	OK(clock_gettime(CLOCK_REALTIME, &to));
 	for (int i = 0; i < 3; i++) {
 		struct timespec t = i == 0 ? st.st_atim : i == 1 ? st.st_mtim : st.st_ctim;
 

@@ -183,7 +183,7 @@ static void report(struct run *run, const struct tp_case *c, long ms)
 {
 	const struct row *row = find_row(run, c->name);
 	const struct tp_verdict *v = tp_verdict;
-	const char *word = "ok";
+	const char *word = "ok", *file = v->file ? v->file : "?";
 
 	if (v->state == TP_SKIPPED) {
 		run->skipped++;
@@ -211,7 +211,10 @@ static void report(struct run *run, const struct tp_case *c, long ms)
 		run->failed++;
 		word = "FAIL";
 	}
-	printf("%-7s %s: %s:%d: %s [%s]\n", word, c->name, v->file, v->line, v->text, error_name(v->err));
+	/* The compiler's path begins wherever it was called. */
+	if (strstr(file, "tests/conform/"))
+		file = strstr(file, "tests/conform/");
+	printf("%-7s %s: %s:%d: %s [%s]\n", word, c->name, file, v->line, v->text, error_name(v->err));
 }
 
 static void run_case(struct run *run, const struct tp_case *c, unsigned number)
