@@ -45,17 +45,20 @@ static bool conflict(const struct tp_lock_range *a, const struct tp_lock_range *
 	       (a->type == TP_LOCK_WRITE || b->type == TP_LOCK_WRITE);
 }
 
+/* The first one in the file of those that do not fit beside want. */
 static const struct tp_lock_range *in_the_way(const struct tp_locks *l, const struct tp_lock_range *want)
 {
+	const struct tp_lock_range *first = NULL;
+
 	if (want->type == TP_LOCK_NONE)
 		return NULL;
 	tp_list_each (e, &l->held) {
 		const struct tp_lock_range *have = &tp_container(e, struct tp_lock, link)->range;
 
-		if (conflict(have, want))
-			return have;
+		if (conflict(have, want) && (!first || have->start < first->start))
+			first = have;
 	}
-	return NULL;
+	return first;
 }
 
 bool tp_locks_test(const struct tp_locks *l, const struct tp_lock_range *want, struct tp_lock_range *ret)
