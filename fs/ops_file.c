@@ -371,6 +371,36 @@ void tp_op_write(struct tp_fs *fs, struct tp_request *r)
 		tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
 }
 
+struct flush {
+	struct tp_session *session;
+	struct tp_caller caller;
+	int error;
+};
+
+static void answer_flush(void *user)
+{
+	tp_autofree struct flush *f = user;
+
+	tp_reply_error(f->session, &f->caller, f->error);
+}
+
+/*
+ * The writing open took one name from the kernel and had the others taken by the notifier. Before that one is through, the kernel
+ * itself would answer a stat by one of them, with the old size: so close() does not return earlier.
+ */
+static bool flush_after_notices(struct tp_fs *fs, struct tp_request *r, int error)
+{
+	struct flush *f = malloc(sizeof(*f));
+
+	if (!f)
+		return false;
+	*f = (struct flush){.session = fs->session, .caller = r->caller, .error = error};
+	if (tp_notify_then(fs->session, answer_flush, f) == 0)
+		return true;
+	free(f);
+	return false;
+}
+
 void tp_op_flush(struct tp_fs *fs, struct tp_request *r)
 {
 	const struct fuse_flush_in *in = r->arg;
@@ -381,6 +411,8 @@ void tp_op_flush(struct tp_fs *fs, struct tp_request *r)
 	if (h) {
 		tp_ops_drop_locks(fs, h, in->lock_owner, false);
 		error = tp_file_flush(fs->tree, &who, &h->opened);
+		if (tp_file_has_links(fs->tree, &h->opened) && flush_after_notices(fs, r, error))
+			return;
 	}
 	tp_ops_reply(fs, r, error);
 }

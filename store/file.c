@@ -350,6 +350,15 @@ int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o)
 	return r;
 }
 
+bool tp_file_has_links(struct tp_tree *t, const struct tp_opened *o)
+{
+	const struct tp_name *n;
+	TP_RDLOCK(&t->lock);
+
+	n = o->write && o->gen->state == TP_GEN_DRAFT ? o->gen->object->names : NULL;
+	return n && n->next_of_object;
+}
+
 /*
  * A mapping outlives the descriptor's FLUSH: its process may be killed after that. It is taken for one when pages came from a mapping, or when
  * the RELEASE was read long after the FLUSH; the process that flushed last is then on its way out, or gone, when it ends badly. A mapping that was only read, by a

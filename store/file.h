@@ -72,6 +72,8 @@ void tp_file_kill_suid(struct tp_tree *t, struct tp_gen *g);
 void tp_file_sync(struct tp_tree *t, struct tp_gen *g);
 /* A descriptor of g is being closed by who: notes how who ends; the error that close() shall report, or 0. */
 int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o);
+/* Is what o writes to go to several names? */
+bool tp_file_has_links(struct tp_tree *t, const struct tp_opened *o);
 /* The last descriptor of one open is gone, as was read at read_ns (monotonic): publishes or drops when it was the last of all. */
 void tp_file_release(struct tp_tree *t, const struct tp_opened *o, uint64_t read_ns);
 /* Now and then: drafts whose awaited opener did not come. */
