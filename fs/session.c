@@ -117,6 +117,28 @@ static uint64_t now_ns(void)
 	return tp_mono_ns(tp_clock_system());
 }
 
+/*
+ * The kernel sends the RELEASE of a handle after the replies to all that was asked of it, and TSan does not see through the kernel: it is told that what is
+ * read comes after what was answered before.
+ */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TELLS_TSAN 1
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define TELLS_TSAN 1
+#endif
+#ifdef TELLS_TSAN
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+static char kernel_order;
+#define ANSWERED() __tsan_release(&kernel_order)
+#define ASKED() __tsan_acquire(&kernel_order)
+#else
+#define ANSWERED() ((void)0)
+#define ASKED() ((void)0)
+#endif
+
 /* Replies */
 
 static void account(struct tp_session *s, const struct tp_caller *c)
@@ -130,6 +152,7 @@ static int send_reply(const struct tp_caller *c, const struct iovec *iov, unsign
 {
 	ssize_t k;
 
+	ANSWERED();
 	do {
 		k = writev(c->fd, iov, (int)count);
 	} while (k < 0 && errno == EINTR);
@@ -398,6 +421,7 @@ static int read_frame(struct reader *t, size_t *ret_len)
 	ssize_t k = readv(s->device.fd, t->inbox.iov, (int)t->inbox.iov_count);
 
 	if (k > 0) {
+		ASKED();
 		s->failures = 0;
 		*ret_len = (size_t)k;
 		return 0;
