@@ -177,6 +177,7 @@ void tp_tree_free(struct tp_tree *t)
 	tp_table_fini(&t->nodes);
 	tp_table_fini(&t->names);
 	tp_ledger_batch_free(t->pending);
+	tp_ledger_batch_free(t->unwritten);
 	(void)pthread_rwlock_destroy(&t->lock);
 	for (unsigned i = 0; i < TP_MAP_LOCKS; i++)
 		(void)pthread_rwlock_destroy(&t->map_locks[i]);
@@ -665,9 +666,8 @@ static struct tp_ledger_batch *pending(struct tp_tree *t)
 
 static void note(struct tp_tree *t, int r)
 {
-	if (r == 0) {
-		atomic_store(&t->pending_any, true);
-	} else if (t->pending_error == 0) {
+	atomic_store(&t->pending_any, true);
+	if (r < 0 && t->pending_error == 0) {
 		t->pending_error = r;
 		tp_events_say(t->store->events, "ledger", "a change of a directory could not be noted: %s",
 			strerror(-r));
@@ -725,33 +725,50 @@ void tp_tree_note_gone(struct tp_tree *t, struct tp_object *o)
 	o->recorded = false;
 }
 
+/* Takes what is on its way, whole changes only: they are noted under the lock. */
+static struct tp_ledger_batch *take_pending(struct tp_tree *t, int *ret_error)
+{
+	TP_RDLOCK(&t->lock);
+	TP_LOCK(&t->pending_lock);
+
+	*ret_error = t->pending_error;
+	t->pending_error = 0;
+	return tp_steal_ptr(t->pending);
+}
+
+/* Until then nobody may say that its change is written. */
+static void all_recorded(struct tp_tree *t)
+{
+	TP_LOCK(&t->pending_lock);
+	atomic_store(&t->pending_any, t->pending || t->pending_error);
+}
+
 int tp_tree_record(struct tp_tree *t)
 {
-	struct tp_ledger_batch *batch = NULL;
-	int r = 0;
+	int r = 0, error = 0;
 
 	if (!t->store->ledger || !atomic_load(&t->pending_any))
 		return 0;
 	/* Whoever gets here finds its own change written already, or takes it along with those of others, in their order. */
 	TP_LOCK(&t->record_lock);
-	{
-		TP_LOCK(&t->pending_lock);
-		batch = tp_steal_ptr(t->pending);
-		atomic_store(&t->pending_any, false);
-		r = t->pending_error;
-		t->pending_error = 0;
+	if (t->unwritten) {
+		r = tp_ledger_apply(t->store->ledger, t->unwritten);
+		if (r < 0)
+			return r;
+		tp_ledger_batch_free(tp_steal_ptr(t->unwritten));
 	}
-	if (batch) {
-		int applied = tp_ledger_apply(t->store->ledger, batch);
-
-		if (applied < 0) {
+	t->unwritten = take_pending(t, &error);
+	if (t->unwritten) {
+		r = tp_ledger_apply(t->store->ledger, t->unwritten);
+		if (r < 0) {
 			tp_events_say(t->store->events, "ledger",
-				"a change of a directory could not be kept: %s", strerror(-applied));
-			r = applied;
+				"changes of directories could not be kept so far: %s", strerror(-r));
+			return r;
 		}
+		tp_ledger_batch_free(tp_steal_ptr(t->unwritten));
 	}
-	tp_ledger_batch_free(batch);
-	return r;
+	all_recorded(t);
+	return error;
 }
 
 int tp_tree_sync(struct tp_tree *t)

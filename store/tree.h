@@ -117,8 +117,9 @@ struct tp_tree {
 	unsigned retries_next;
 	pthread_mutex_t retries_lock;
 
-	/* Changes on their way to the ledger, in order: appended under lock, taken out under record_lock. */
+	/* Changes on their way to the ledger, in order: appended under lock, taken out under record_lock, which comes before lock. */
 	pthread_mutex_t record_lock;
+	struct tp_ledger_batch *unwritten; /* record_lock: for which there was no room in the journal; comes first */
 	pthread_mutex_t pending_lock;
 	struct tp_ledger_batch *pending; /* pending_lock */
 	int pending_error; /* pending_lock: the first that could not be noted since the last record */

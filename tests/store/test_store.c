@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
@@ -195,6 +196,66 @@ Test(store, generations_and_nodes_grow_over_a_reopening)
 		last = number > node ? number : node;
 		fixture_close(&f);
 	}
+}
+
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+
+	(void)signal(SIGXFSZ, SIG_IGN);
+	cr_assert_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = bytes ? bytes : limit.rlim_max;
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+Test(store, what_a_full_disk_did_not_take_is_written_before_what_comes_after_it)
+{
+	SCRATCH(s);
+	const char *state = scratch_path(&s, "state");
+	struct fixture f;
+	uint64_t d;
+
+	fixture_open(&f, POOL, state);
+	make_dir(&f, TP_NODE_CACHE, "before");
+	limit_files(100);
+	cr_assert_eq(make(&f, &f.me, TP_NODE_CACHE, "d", S_IFDIR | 0755), -ENOSPC);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "before", TP_NODE_CACHE, "after", 0), -ENOSPC);
+	limit_files(0);
+	/* It is there, and what is made in it has a parent when it is loaded. */
+	d = node_of(&f, &f.me, TP_NODE_CACHE, "d");
+	make_dir(&f, d, "sub");
+	fixture_close(&f);
+	fixture_open(&f, POOL, state);
+	holds(&f);
+	cr_assert_eq(node_of(&f, &f.me, TP_NODE_CACHE, "d"), d);
+	cr_assert_str_eq(list_as(&f, &f.me, d), "sub ");
+	cr_assert(sees(&f, &f.me, TP_NODE_CACHE, "after"));
+	cr_assert_not(sees(&f, &f.me, TP_NODE_CACHE, "before"));
+	fixture_close(&f);
+}
+
+Test(store, a_change_that_could_not_be_noted_is_not_said_to_be_kept)
+{
+	SCRATCH(s);
+	const char *state = scratch_path(&s, "state");
+	struct fixture f;
+	unsigned failures = 0;
+
+	fixture_open(&f, POOL, state);
+	for (unsigned n = 1; n < 30; n++) {
+		char name[16];
+		bool failed;
+		int r;
+
+		(void)snprintf(name, sizeof(name), "d%u", n);
+		heap_fail_at(n);
+		r = make(&f, &f.me, TP_NODE_CACHE, name, S_IFDIR | 0755);
+		failed = heap_fail_off();
+		cr_assert_eq(r, failed ? -ENOMEM : 0, "%u", n);
+		failures += failed;
+	}
+	cr_assert_geq(failures, 5);
+	fixture_close(&f);
 }
 
 /* Killed at any moment: what was reported is there, and all of it holds together. */
