@@ -20,11 +20,18 @@ void tp_attrs_new(struct tp_attrs *a, mode_t mode, int64_t now_ns)
 	};
 }
 
-/* A change of length is a write; the same length again may or may not be one. */
-static void node_truncate(struct tp_node *n, unsigned process, uint32_t len, int64_t now_ns)
+/* A change of length is a write; the same length again may or may not be one. What a mapping wrote may be cut off before it was seen. */
+static void node_truncate(
+	struct tp_model *m, struct tp_node *n, unsigned process, uint32_t len, int64_t now_ns)
 {
 	bool changes = n->body.len != len;
 
+	for (unsigned w = 0; w < TP_WORKERS && len < n->body.len; w++) {
+		for (unsigned i = 0; i < TP_SLOTS; i++) {
+			if (m->maps[w][i].node == n)
+				m->maps[w][i].map_written = false;
+		}
+	}
 	tp_node_written(n, process, now_ns);
 	if (!changes)
 		n->attrs.mtime = TP_TIME_UNKNOWN;
@@ -84,14 +91,14 @@ static struct tp_node *open_node(
 	switch (p->action) {
 	case TP_DO_OPEN_NODE:
 		if (op->flags & O_TRUNC)
-			node_truncate(n, m->process[op->worker], 0, now_ns);
+			node_truncate(m, n, m->process[op->worker], 0, now_ns);
 		return n;
 	case TP_DO_OPEN_LIVE:
 		n = n->file->pub;
 		tp_node_loosen_readers(m, n);
 		n->kind = TP_NODE_LIVE;
 		if (op->flags & O_TRUNC)
-			node_truncate(n, m->process[op->worker], 0, now_ns);
+			node_truncate(m, n, m->process[op->worker], 0, now_ns);
 		return n;
 	case TP_DO_CREATE_LIVE: {
 		struct tp_file *f = file_at(m, p->dir, p->name);
@@ -211,7 +218,7 @@ static void commit_fd(struct tp_model *m, const struct tp_op *op, int r, int64_t
 			&n->body, o->flags & O_APPEND ? n->body.len : op->off, op->value, op->off, op->len);
 		break;
 	case TP_OP_FTRUNCATE:
-		node_truncate(n, process, op->len, now_ns);
+		node_truncate(m, n, process, op->len, now_ns);
 		break;
 	case TP_OP_FSYNC:
 		node_synced(m, n, process);
@@ -265,7 +272,7 @@ static void commit_truncate(
 		n->attrs = old->attrs;
 		f->pub = n;
 	}
-	node_truncate(n, m->process[op->worker], op->len, now_ns);
+	node_truncate(m, n, m->process[op->worker], op->len, now_ns);
 }
 
 static void commit_unlink(const struct tp_plan *p)
