@@ -36,7 +36,7 @@ static void one_round(struct tp_member *m)
 
 	(void)snprintf(name, sizeof(name), "n%u", tp_member_random(m, NAMES));
 	(void)snprintf(other, sizeof(other), "n%u", tp_member_random(m, NAMES));
-	tp_member_doing(m, name[0] ? "a call on one of the names" : "");
+	tp_member_doing(m, "a call on one of the names");
 	switch (tp_member_random(m, 8)) {
 	case 0:
 		(void)look(m, unlink(name));
