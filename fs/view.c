@@ -321,14 +321,14 @@ void tp_view_stream(struct tp_fs *fs, uint64_t node, FILE *out)
 
 void tp_view_tiers(struct tp_fs *fs, uint64_t node, FILE *out)
 {
-	struct tp_pool_usage u;
+	for (unsigned i = 0; i < fs->store->tiers_count; i++) {
+		const struct tp_tier *t = &fs->store->tiers[i];
+		struct tp_tier_usage u;
 
-	tp_pool_usage(fs->store->pool, &u);
-	(void)fprintf(out,
-		"ram size=%" PRIu64 " free=%" PRIu64 " slots=%" PRIu64 " arenas=%u prefaulted=%" PRIu64
-		" huge=%s\n",
-		u.size_bytes, u.free_bytes, u.slot_bytes, u.arenas, u.prefaulted_bytes,
-		u.huge ? "yes" : "no");
+		t->ops->usage(t, &u);
+		(void)fprintf(out, "%s size=%" PRIu64 " free=%" PRIu64 " %s\n", t->ops->name, u.size_bytes,
+			u.free_bytes, u.detail);
+	}
 }
 
 static void print_wait(const struct tp_wait *w, void *user)

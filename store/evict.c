@@ -137,7 +137,7 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 		g = tp_container(victim, struct tp_gen, heat);
 		g->busy++;
 		b->gens[b->count++] = g;
-		b->bytes += tp_map_own_bytes(&g->map);
+		b->bytes += e->store->tiers[0].ops->own_bytes(&e->store->tiers[0], g);
 		tp_tree_drop_object(t, g->object);
 	}
 	t->evicting = false;

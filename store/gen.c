@@ -74,10 +74,11 @@ struct tp_gen *tp_gen_new(struct tp_tree *t, struct tp_object *o, enum tp_gen_st
 
 static void drop_content(struct tp_tree *t, struct tp_gen *g)
 {
-	TP_WRLOCK(tp_tree_map_lock(t, g));
-	tp_tree_charge(t, g->object, -(int64_t)(g->map.pages * TP_PAGE_BYTES));
-	tp_map_fini(&g->map, t->store->pool);
-	tp_map_init(&g->map);
+	const struct tp_store *s = t->store;
+
+	for (unsigned i = 0; i < s->tiers_count; i++)
+		if (s->tiers[i].ops->holds(&s->tiers[i], g))
+			s->tiers[i].ops->drop(&s->tiers[i], g);
 }
 
 static void free_gen(struct tp_tree *t, struct tp_gen *g)

@@ -23,6 +23,8 @@ static int open_parts(struct tp_store *s, struct tp_err *err, struct tp_store_in
 	if (r == 0)
 		r = tp_pool_new(&o->pool, err, &s->pool);
 	if (r == 0)
+		tp_tier_memory(s, &s->tiers[s->tiers_count++]);
+	if (r == 0)
 		r = tp_tree_new(s, err, &s->tree);
 	if (r == 0)
 		r = tp_tree_load(s->tree, err);

@@ -13,6 +13,7 @@
 #include "store/ledger.h"
 #include "store/pool.h"
 #include "store/stats.h"
+#include "store/tier.h"
 
 struct tp_store_options {
 	const char *state; /* STATE; NULL: nothing is kept (tests) */
@@ -40,6 +41,8 @@ struct tp_store {
 	struct tp_pool *pool;
 	struct tp_tree *tree;
 	struct tp_evictor *evictor;
+	struct tp_tier tiers[TP_TIERS_MAX]; /* fastest first; [0] is memory */
+	unsigned tiers_count;
 	struct tp_store_options options;
 	struct tp_store_info found; /* when it was opened */
 };

@@ -154,7 +154,8 @@ static int explain_file(
 
 	used += (size_t)snprintf(buf + used, len - used, "state: %s\n", tp_gen_state_name(g));
 	used += (size_t)snprintf(buf + used, len - used,
-		"tier: ram\nsize: %" PRIu64 "\nheld bytes: %" PRIu64 "\n", g->size,
+		"tier: %s\nsize: %" PRIu64 "\nheld bytes: %" PRIu64 "\n",
+		tp_tier_names(t->store, g, name, sizeof(name)) ? name : "none", g->size,
 		g->map.pages * TP_PAGE_BYTES);
 	used += (size_t)snprintf(
 		buf + used, len - used, "generation: %" PRIu64 "\nopen: %u\n", g->number, g->opens);
@@ -205,7 +206,7 @@ static int get_rule(struct tp_tree *t, const struct tp_object *o, struct tp_gen 
 		return ttl_s ? snprintf(buf, len, "%" PRIu64, ttl_s) : -ENODATA;
 	}
 	if (strcmp(key, "tier") == 0)
-		return g ? snprintf(buf, len, "ram") : -ENODATA;
+		return g ? tp_tier_names(t->store, g, buf, len) : -ENODATA;
 	if (strcmp(key, "generation") == 0)
 		return g && g->number ? snprintf(buf, len, "%" PRIu64, g->number) : -ENODATA;
 	if (strcmp(key, "state") == 0)
