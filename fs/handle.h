@@ -36,7 +36,7 @@ struct tp_handles {
 	_Atomic(struct tp_handle *) blocks[TP_HANDLE_BLOCKS_MAX];
 	uint32_t blocks_count;
 	uint32_t free; /* the first free place + 1, 0: none */
-	uint32_t used;
+	_Atomic uint32_t used;
 };
 
 void tp_handles_init(struct tp_handles *h);

@@ -152,17 +152,22 @@ void tp_op_removexattr(struct tp_fs *fs, struct tp_request *r)
 void tp_op_statfs(struct tp_fs *fs, struct tp_request *r)
 {
 	struct fuse_statfs_out out = {0};
+	struct tp_tree_counts counts;
 	uint64_t total = tp_pool_size_pages(fs->store->pool),
 		 free_pages = tp_pool_free_pages(fs->store->pool);
-	/* What can be evicted counts as available: clients that watch f_bavail would start deleting. */
-	uint64_t evictable = atomic_load(&fs->tree->cache->dir->bytes_below) / TP_PAGE_BYTES;
-	uint64_t available = free_pages + evictable < total ? free_pages + evictable : total;
+	uint64_t available = free_pages;
 
+	/* What can be evicted counts as available: clients that watch f_bavail would start deleting. */
+	tp_tree_count(fs->tree, &counts);
+	if (counts.cache_bytes > counts.written_bytes)
+		available += (counts.cache_bytes - counts.written_bytes) / TP_PAGE_BYTES;
+	if (available > total)
+		available = total;
 	out.st.blocks = total;
 	out.st.bfree = out.st.bavail = available;
 	/* There is no limit to names but memory; what a page could hold is as good a number as any. */
 	out.st.ffree = available;
-	out.st.files = fs->tree->objects + fs->tree->directories + fs->tree->others + available;
+	out.st.files = counts.objects + counts.directories + counts.others + available;
 	out.st.bsize = out.st.frsize = TP_PAGE_BYTES;
 	out.st.namelen = NAME_MAX;
 	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));

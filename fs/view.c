@@ -229,6 +229,7 @@ static uint64_t age_s(struct tp_fs *fs, uint64_t wall_ns)
 
 void tp_view_stats(struct tp_fs *fs, uint64_t node, FILE *out)
 {
+	struct tp_tree_counts counts;
 	struct tp_pool_usage u;
 	struct samples s;
 	uint64_t parked = 0;
@@ -236,6 +237,7 @@ void tp_view_stats(struct tp_fs *fs, uint64_t node, FILE *out)
 	tp_stats_render(&fs->store->stats, op_names, out);
 	print_uses(fs, out);
 	tp_pool_usage(fs->store->pool, &u);
+	tp_tree_count(fs->tree, &counts);
 	count_all_samples(fs, &s);
 	tp_wait_each(fs->session, count_wait, &parked);
 	gauge(out, "pool_size_bytes", "size of the memory pool", u.size_bytes);
@@ -246,9 +248,9 @@ void tp_view_stats(struct tp_fs *fs, uint64_t node, FILE *out)
 		tp_evictor_pending_bytes(fs->store->evictor));
 	gauge(out, "superseded_bytes", "replaced, and kept for openers that may still come",
 		atomic_load(&fs->tree->old_bytes));
-	gauge(out, "objects", "regular files", fs->tree->objects);
-	gauge(out, "directories", "directories", fs->tree->directories);
-	gauge(out, "drafts", "generations that are being written", fs->tree->drafts);
+	gauge(out, "objects", "regular files", counts.objects);
+	gauge(out, "directories", "directories", counts.directories);
+	gauge(out, "drafts", "generations that are being written", counts.drafts);
 	gauge(out, "open_files", "handles", fs->handles.used);
 	gauge(out, "parked_requests", "requests that wait", parked);
 	gauge(out, "notices_waiting", "invalidations on their way to the kernel",
@@ -276,11 +278,13 @@ void tp_view_status(struct tp_fs *fs, uint64_t node, FILE *out)
 	struct tp_stats *st = &fs->store->stats;
 	uint64_t hits = tp_stats_get(st, TP_STAT_HITS), misses = tp_stats_get(st, TP_STAT_MISSES);
 	const unsigned char *id = fs->store->found.ledger.uuid;
+	struct tp_tree_counts counts;
 	struct tp_pool_usage u;
 	struct samples s;
 	char a[32], b[32];
 
 	tp_pool_usage(fs->store->pool, &u);
+	tp_tree_count(fs->tree, &counts);
 	count_all_samples(fs, &s);
 	(void)fprintf(out, "tidepool %s at %s, up %" PRIu64 " s\nstate    %s, store ",
 		fs->options.version_text, fs->options.mountpoint,
@@ -293,7 +297,7 @@ void tp_view_status(struct tp_fs *fs, uint64_t node, FILE *out)
 		u.size_bytes ? u.free_bytes * 100 / u.size_bytes : 0);
 	(void)fprintf(out,
 		"objects  %" PRIu64 " in %" PRIu64 " directories, %" PRIu64 " being written, %u open\n",
-		fs->tree->objects, fs->tree->directories, fs->tree->drafts, fs->handles.used);
+		counts.objects, counts.directories, counts.drafts, fs->handles.used);
 	(void)fprintf(out, "samples  %" PRIu64 " ready (%s), %" PRIu64 " temporary, oldest %" PRIu64 " s\n",
 		s.ready, size_text(s.ready_bytes, a, sizeof(a)), s.temporary, age_s(fs, s.oldest_ns));
 	(void)fprintf(out,

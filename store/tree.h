@@ -119,7 +119,8 @@ struct tp_tree {
 
 	/* Changes on their way to the ledger, in order: appended under lock, taken out under record_lock, which comes before lock. */
 	pthread_mutex_t record_lock;
-	struct tp_ledger_batch *unwritten; /* record_lock: for which there was no room in the journal; comes first */
+	struct tp_ledger_batch
+		*unwritten; /* record_lock: for which there was no room in the journal; comes first */
 	pthread_mutex_t pending_lock;
 	struct tp_ledger_batch *pending; /* pending_lock */
 	int pending_error; /* pending_lock: the first that could not be noted since the last record */
@@ -191,6 +192,13 @@ ssize_t tp_tree_get_xattr(
 ssize_t tp_tree_list_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, char *buf, size_t len);
 int tp_tree_remove_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name);
 
+struct tp_tree_counts {
+	uint64_t objects, directories, others, drafts;
+	uint64_t cache_bytes;	/* of the pool, below cache/ */
+	uint64_t written_bytes; /* of them, in generations that are being written */
+};
+
+void tp_tree_count(struct tp_tree *t, struct tp_tree_counts *ret);
 /* The path of a node below the mount point, "?" when it has no name. Always terminated; returns buf. */
 const char *tp_tree_path(struct tp_tree *t, uint64_t node, char *buf, size_t len);
 /* Resolves a path below the mount point without who's permissions. -ENOENT, -ENOTDIR. Counts no reference. */
