@@ -71,7 +71,7 @@ static int add(MDB_env *env, unsigned *ret_number)
 static int check(MDB_env *env, unsigned last)
 {
 	char value[VALUE_BYTES];
-	MDB_txn *txn;
+	MDB_txn *txn = NULL;
 	MDB_dbi dbi;
 	int r = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
 
@@ -88,6 +88,8 @@ static int check(MDB_env *env, unsigned last)
 			r = r ? r : 1;
 		}
 	}
+	if (txn)
+		mdb_txn_abort(txn);
 	return r;
 }
 
