@@ -365,7 +365,8 @@ Test(evict, a_write_that_has_to_copy_a_shared_piece_is_told_that_there_is_no_roo
 	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "x", O_RDONLY, &reader), 0);
 	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "x", O_RDWR, &writer), 0);
 	for (tried = 0;
-		(r = tp_file_write(f.tree, &writer.who, writer.opened.gen, &w)) == -ENOSPC && !w.last_try; tried++)
+		(r = tp_file_write(f.tree, &writer.who, writer.opened.gen, &w)) == -ENOSPC && !w.last_try;
+		tried++)
 		w.last_try = !get_room(&f, tp_file_room_bytes(1, tried), 0);
 	cr_assert_eq(r, -ENOSPC);
 	cr_assert_leq(tried, 2);
