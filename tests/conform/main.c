@@ -109,6 +109,16 @@ static void read_rows(struct run *run)
 	fclose(f);
 }
 
+static void free_rows(struct run *run)
+{
+	while (run->rows) {
+		struct row *next = run->rows->next;
+
+		free(run->rows);
+		run->rows = next;
+	}
+}
+
 static const struct row *find_row(const struct run *run, const char *name)
 {
 	for (const struct row *row = run->rows; row; row = row->next)
@@ -378,6 +388,7 @@ int main(int argc, char **argv)
 		read_rows(&run);
 	if (run.list) {
 		list_cases(&run);
+		free_rows(&run);
 		return 0;
 	}
 	tp_verdict =
@@ -396,6 +407,7 @@ int main(int argc, char **argv)
 	}
 	while (waitpid(pid, &status, 0) < 0)
 		assert(errno == EINTR);
+	free_rows(&run);
 	if (rmdir(run.base) < 0)
 		die("cannot remove", run.base);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
