@@ -77,6 +77,22 @@ check(in_help.keys() == in_manual.keys(), "options only in one place: %s" % sort
 for o in in_help.keys() & in_manual.keys():
     check(in_help[o] == in_manual[o], "%s: default %s in --help, %s in the manual" % (o, in_help[o], in_manual[o]))
 
+# The differences from POSIX that the conformance suite expects.
+expected = []
+for line in open(sys.argv[3]):
+    if line.strip() and not line.startswith("#"):
+        case, steps, _, reason = line.split(None, 3)
+        expected.append((case, steps.replace(",", ", "), reason.strip()))
+listed = []
+for entry in re.split(r"^\.TP\n", section("DIFFERENCES FROM POSIX"), flags=re.M)[1:]:
+    head, steps, body = re.sub(r"^\.S.*\n?", "", entry, flags=re.M).strip().split("\n", 2)
+    listed.append((plain(head[3:]), plain(steps).strip("()"), body[0].lower() + body[1:].rstrip(".")))
+check(len(expected) > 20, "the suite expects differences: %d" % len(expected))
+for e in expected:
+    check(e in [(c, s, r) for c, s, r in listed] or e in [(c, s, r[0].upper() + r[1:]) for c, s, r in listed],
+        "the manual does not say of %s (%s): %s" % e)
+check(len(listed) == len(expected), "the manual lists %d differences, the suite %d" % (len(listed), len(expected)))
+
 # The version.
 version = ran("version").split()[-1]
 check('"tidepool %s"' % version in manual.splitlines()[1], "the manual is of version " + version)
