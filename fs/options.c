@@ -216,28 +216,6 @@ static const void *field_const(const struct tp_options *o, const struct tp_optio
 	return (const char *)o + t->offset;
 }
 
-int tp_size_parse(const char *text, uint64_t *ret_bytes)
-{
-	static const char units[] = "KMGT";
-	uint64_t n = 0;
-	const char *p = text;
-
-	if (!isdigit((unsigned char)*p))
-		return -EINVAL;
-	for (; isdigit((unsigned char)*p); p++)
-		if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, (uint64_t)(*p - '0'), &n))
-			return -EINVAL;
-	if (*p) {
-		const char *u = strchr(units, toupper((unsigned char)*p));
-
-		if (!u || p[1] ||
-			__builtin_mul_overflow(n, UINT64_C(1) << (10 * (unsigned)(u - units + 1)), &n))
-			return -EINVAL;
-	}
-	*ret_bytes = n;
-	return 0;
-}
-
 const char *tp_size_text(uint64_t bytes, char *buf, size_t len)
 {
 	static const char *const units[] = {"", "K", "M", "G", "T"};

@@ -18,6 +18,7 @@
 
 #include "store/errtext.h"
 #include "store/pool.h"
+#include "store/size.h"
 
 enum tp_option_kind {
 	TP_OPTION_SIZE,	  /* uint64_t; K, M, G, T */
@@ -88,5 +89,3 @@ void tp_options_help(void);
 
 /* "8G" from 8589934592, "1000" from 1000. Returns buf. */
 const char *tp_size_text(uint64_t bytes, char *buf, size_t len);
-/* -EINVAL: not a size, or too large for 64 bits. */
-int tp_size_parse(const char *text, uint64_t *ret_bytes);
