@@ -479,20 +479,24 @@ int tp_tree_readdir(struct tp_tree *t, struct tp_who *who, uint64_t node, uint64
 	return 0;
 }
 
+/* From the end to the front, and without recursion: a tree may be deeper than a stack. What does not fit is left out in front. */
 static size_t path_of(struct tp_tree *t, const struct tp_object *o, char *buf, size_t len)
 {
-	size_t used = 0;
-	const struct tp_name *n = o->names;
+	size_t at = len - 1, used;
 
-	if (o == t->root || !n)
-		return 0;
-	used = path_of(t, n->parent, buf, len);
-	if (used + n->len + 2 > len)
-		return used;
-	if (used)
-		buf[used++] = '/';
-	memcpy(buf + used, n->bytes, n->len);
-	return used + n->len;
+	for (const struct tp_name *n = o->names; o != t->root && n; o = n->parent, n = o->names) {
+		size_t slash = at < len - 1;
+
+		if (n->len + slash > at)
+			break;
+		if (slash)
+			buf[--at] = '/';
+		at -= n->len;
+		memcpy(buf + at, n->bytes, n->len);
+	}
+	used = len - 1 - at;
+	memmove(buf, buf + at, used);
+	return used;
 }
 
 void tp_tree_count(struct tp_tree *t, struct tp_tree_counts *ret)

@@ -32,22 +32,41 @@ static int check_name(const char *name)
 	return name[5] ? 0 : -EINVAL;
 }
 
-/* Objects below o that were published before a time to live was set on it. */
-static void expire_below(struct tp_tree *t, struct tp_object *o)
+static void expire_one(struct tp_tree *t, const struct tp_object *o)
 {
-	uint64_t ttl_s;
+	uint64_t ttl_s = tp_tree_ttl_of(t, o);
 
-	if (S_ISREG(o->mode)) {
-		ttl_s = tp_tree_ttl_of(t, o);
-		if (o->gen && ttl_s)
-			tp_evictor_expire(
-				t->store->evictor, o->gen->node.id, o->ctime_ns + ttl_s * TP_NS_PER_S);
+	if (o->gen && ttl_s)
+		tp_evictor_expire(t->store->evictor, o->gen->node.id, o->ctime_ns + ttl_s * TP_NS_PER_S);
+}
+
+/* Objects in and below top that were published before a time to live was set on it. Without recursion: a tree may be deeper than a stack. */
+static void expire_below(struct tp_tree *t, struct tp_object *top)
+{
+	struct tp_object *dir = top;
+	uint64_t cookie = 0;
+
+	if (S_ISREG(top->mode))
+		expire_one(t, top);
+	if (!S_ISDIR(top->mode))
 		return;
+	for (;;) {
+		struct tp_name *n = tp_dir_next(dir->dir, cookie);
+
+		if (n && S_ISDIR(n->object->mode)) {
+			dir = n->object;
+			cookie = 0;
+		} else if (n) {
+			if (S_ISREG(n->object->mode))
+				expire_one(t, n->object);
+			cookie = n->cookie;
+		} else if (dir == top) {
+			return;
+		} else {
+			cookie = dir->names->cookie;
+			dir = dir->names->parent;
+		}
 	}
-	if (!S_ISDIR(o->mode))
-		return;
-	for (struct tp_name *n = tp_dir_next(o->dir, 0); n; n = tp_dir_next(o->dir, n->cookie))
-		expire_below(t, n->object);
 }
 
 static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_object *o, const char *key,
