@@ -11,7 +11,9 @@ void tp_handles_init(struct tp_handles *h)
 	(void)pthread_mutex_init(&h->lock, NULL);
 	for (unsigned i = 0; i < TP_HANDLE_BLOCKS_MAX; i++)
 		atomic_init(&h->blocks[i], NULL);
-	h->blocks_count = h->free = h->used = 0;
+	h->blocks_count = 0;
+	h->free = 0;
+	atomic_init(&h->used, 0);
 }
 
 void tp_handles_fini(struct tp_handles *h)
