@@ -71,6 +71,7 @@ static void let_go(void *arg)
 
 struct choice {
 	struct tp_tree *tree;
+	bool spare_temporary; /* what somebody is about to rename is taken last, and only when room is needed */
 	struct tp_object *below; /* only what lies below it; NULL: all */
 	uint64_t pinned_bytes, pinned_max;
 };
@@ -92,6 +93,10 @@ static bool may_go(struct tp_heat_entry *e, void *user)
 
 	if (g->opens > 0 || g->busy > 0 || g->state != TP_GEN_PUBLISHED || o->sample || is_promised(o))
 		return false;
+	if (c->spare_temporary && o->names &&
+		tp_name_is_temporary(
+			o->names->bytes, o->names->len, tp_tree_temp_of(c->tree, o->names->parent)))
+		return false;
 	if (c->below) {
 		const struct tp_object *d = o;
 
@@ -108,11 +113,12 @@ static bool may_go(struct tp_heat_entry *e, void *user)
 }
 
 /* Takes the names of victims away until `bytes` will be free or nothing may go. */
-static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, struct batch *b)
+static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, bool needed, struct batch *b)
 {
 	struct tp_tree *t = e->store->tree;
 	struct choice choice = {
 		.tree = t,
+		.spare_temporary = true,
 		.pinned_max = tp_pool_size_pages(e->store->pool) * TP_PAGE_BYTES / 100 * PINNED_PCT_MAX,
 	};
 	TP_WRLOCK(&t->lock);
@@ -132,6 +138,10 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 		/* Each call meets the pinned ones anew. */
 		choice.pinned_bytes = 0;
 		victim = tp_heat_victim(t->heat, may_go, &choice);
+		if (!victim && needed && choice.spare_temporary) {
+			choice.spare_temporary = false;
+			continue;
+		}
 		if (!victim)
 			break;
 		g = tp_container(victim, struct tp_gen, heat);
@@ -144,8 +154,8 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 	return b->bytes;
 }
 
-/* Evicts one batch; the bytes that will be free, 0: nothing may go. */
-static uint64_t evict(struct tp_evictor *e, uint64_t bytes, uint64_t below_node)
+/* Evicts one batch; the bytes that will be free, 0: nothing may go. needed: somebody waits for it. */
+static uint64_t evict(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, bool needed)
 {
 	struct tp_tree *t = e->store->tree;
 	struct batch *b = calloc(1, sizeof(*b));
@@ -155,7 +165,7 @@ static uint64_t evict(struct tp_evictor *e, uint64_t bytes, uint64_t below_node)
 	if (!b)
 		return 0;
 	b->evictor = e;
-	evicted = pick(e, bytes, below_node, b);
+	evicted = pick(e, bytes, below_node, needed, b);
 	count = b->count;
 	if (count == 0) {
 		free(b);
@@ -325,7 +335,7 @@ static int serve(struct tp_evictor *e, const struct tp_room_waiter *w)
 		}
 	}
 	/* A little more than what is asked for, so that the next one need not wait. */
-	return evict(e, w->bytes + w->bytes / 2 + 64 * TP_PAGE_BYTES, w->quota_node) ? 0 : -1;
+	return evict(e, w->bytes + w->bytes / 2 + 64 * TP_PAGE_BYTES, w->quota_node, true) ? 0 : -1;
 }
 
 /* Each waiter in turn, the oldest first; false when the first of them has to wait on. */
@@ -360,13 +370,15 @@ static void make_room(struct tp_evictor *e)
 {
 	while (serve_oldest(e))
 		;
-	while (tp_pool_free_pages(e->store->pool) + atomic_load(&e->pending_bytes) / TP_PAGE_BYTES <
-		e->high_pages) {
-		uint64_t have = free_bytes(e) + atomic_load(&e->pending_bytes);
+	for (;;) {
+		/* What was superseded goes by itself as soon as the kernel has forgotten it. */
+		uint64_t have = free_bytes(e) + atomic_load(&e->pending_bytes) +
+				atomic_load(&e->store->tree->old_bytes);
 		uint64_t want = e->low_pages * TP_PAGE_BYTES;
 
-		if (have >= want || evict(e, want - have, 0) == 0)
-			break;
+		if (have >= e->high_pages * TP_PAGE_BYTES || have >= want ||
+			evict(e, want - have, 0, false) == 0)
+			return;
 	}
 }
 
@@ -382,7 +394,7 @@ static void keep_quotas(struct tp_evictor *e)
 		node = t->quota_hint;
 	}
 	/* Set below what was there already: the next round goes on until it holds or nothing may go. */
-	if (node && over_quota(e, node, 0) && evict(e, 64 * TP_PAGE_BYTES, node) > 0)
+	if (node && over_quota(e, node, 0) && evict(e, 64 * TP_PAGE_BYTES, node, true) > 0)
 		tp_evictor_kick(e);
 }
 
