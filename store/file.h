@@ -105,6 +105,8 @@ void tp_gen_await(struct tp_tree *t, struct tp_draft *d);
 bool tp_gen_is_awaited(struct tp_tree *t, struct tp_draft *d);
 /* Room is needed: superseded generations that nobody opened give up their content. */
 void tp_gen_give_up_old(struct tp_tree *t);
+/* Is g past, and not written by anybody? Who still reads it keeps its bytes: it is never opened for writing, nor truncated. */
+bool tp_gen_is_past(const struct tp_gen *g);
 const char *tp_gen_state_name(const struct tp_gen *g);
 /* Its first name came: by linkat after O_TMPFILE. */
 void tp_gen_named(struct tp_tree *t, struct tp_object *o);

@@ -35,6 +35,11 @@ const char *tp_gen_state_name(const struct tp_gen *g)
 	return state_names[g->state];
 }
 
+bool tp_gen_is_past(const struct tp_gen *g)
+{
+	return g->state == TP_GEN_GONE || (g->state == TP_GEN_OLD && !g->draft);
+}
+
 static void move_to(struct tp_gen *g, enum tp_gen_state to)
 {
 	static const uint8_t allowed[] = {
@@ -638,7 +643,7 @@ int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, boo
 	struct tp_gen *draft;
 	int r;
 
-	if (g->state == TP_GEN_GONE)
+	if (tp_gen_is_past(g))
 		return told ? -ENOENT : tp_tree_look_again(t, who, O_WRONLY);
 	if (g->state == TP_GEN_RESERVED)
 		r = begin(t, g, false);

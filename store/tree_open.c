@@ -332,16 +332,6 @@ static int open_to_read(
 	return r;
 }
 
-/* Without a name: written in place, as everywhere, by who got it from an open descriptor. */
-static int open_nameless_to_write(
-	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int flags, bool told, struct tp_opened *ret)
-{
-	/* Who has it open keeps what it reads: only what is being written already is written in place. */
-	if (g->state == TP_GEN_GONE || (g->state == TP_GEN_OLD && !g->draft))
-		return told ? -ENOENT : tp_tree_look_again(t, who, flags);
-	return tp_gen_open(t, who, g, flags, ret);
-}
-
 static int open_to_write(
 	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int flags, bool told, struct tp_opened *ret)
 {
@@ -352,19 +342,17 @@ static int open_to_write(
 
 	if (g->state == TP_GEN_DRAFT || g->state == TP_GEN_RESERVED)
 		return tp_gen_open(t, who, g, flags, ret);
-	if (!n)
-		return open_nameless_to_write(t, who, g, flags, told, ret);
+	if (tp_gen_is_past(g) && !n)
+		return told ? -ENOENT : tp_tree_look_again(t, who, flags);
+	if (!n) /* written by others already, and got from an open descriptor: in place, as everywhere */
+		return tp_gen_open(t, who, g, flags, ret);
 	at_once = visible_at_once(t, n->parent, n->bytes, n->len, flags);
 	if (at_once < 0)
 		return at_once;
 	if (g == o->gen && (g->state == TP_GEN_LIVE || (at_once && (!o->drafts || told))))
 		return tp_gen_open(t, who, g, flags, ret);
-	if (at_once && !o->drafts) {
-		/* Superseded: the current one is written in place. */
-		if (!told)
-			return tp_tree_look_again(t, who, flags);
-		return g->state == TP_GEN_GONE ? -ENOENT : tp_gen_open(t, who, g, flags, ret);
-	}
+	if (at_once && !o->drafts) /* superseded: the current one is written in place */
+		return told ? -ENOENT : tp_tree_look_again(t, who, flags);
 	r = draft_to_write(t, who, o, flags, &draft);
 	if (r < 0)
 		return r;

@@ -688,6 +688,31 @@ Test(gen, truncate_by_path_is_a_publication_and_its_readers_keep_theirs)
 	fixture_close(&f);
 }
 
+/* The kernel looked the name up, and another file took it before the truncation came. */
+Test(gen, a_truncation_that_comes_late_leaves_the_bytes_of_who_reads_the_replaced_file)
+{
+	struct fixture f;
+	struct tp_setattr set = {.set_size = true};
+	struct tp_who who;
+	struct file reader;
+	struct tp_entry e;
+
+	fixture_open(&f, POOL, NULL);
+	who = f.me;
+	put(&f, TP_NODE_CACHE, "x", "0123456789");
+	put(&f, TP_NODE_CACHE, "y", "another");
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "x", O_RDONLY, &reader), 0);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "y", TP_NODE_CACHE, "x", 0), 0);
+	cr_assert_eq(tp_tree_setattr(f.tree, &who, reader.node, NULL, &set, &e), -ESTALE, "look again");
+	cr_assert_eq(tp_tree_setattr(f.tree, &who, reader.node, NULL, &set, &e), -ENOENT, "once");
+	cr_assert(has_text(&f, &reader, "0123456789"));
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "another"));
+	cr_assert_eq(file_close(&f, &reader), 0);
+	holds(&f);
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "x"), 0);
+	fixture_close(&f);
+}
+
 Test(gen, holes_are_reserved_punched_and_found)
 {
 	struct fixture f;
