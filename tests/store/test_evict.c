@@ -294,6 +294,30 @@ Test(evict, superseded_bytes_that_nobody_reads_go_before_anything_else)
 	fixture_close(&f);
 }
 
+/* Somebody wrote it, closed it, and is about to rename it. */
+Test(evict, what_has_a_temporary_name_stays_while_anything_else_may_go_and_goes_then)
+{
+	struct fixture f;
+	char name[16];
+
+	fixture_open(&f, MIB, NULL);
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, ".first.tmp", 40000, 1), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		(void)snprintf(name, sizeof(name), "o%u", i);
+		cr_assert_eq(put_waiting(&f, TP_NODE_CACHE, name, 40000, i + 2), 0);
+	}
+	cr_assert(sees(&f, &f.me, TP_NODE_CACHE, ".first.tmp"), "it is the coldest of all");
+	cr_assert_gt(tp_stats_get(&f.store->stats, TP_STAT_EVICTED), 0);
+	/* Nothing but temporary names: without room there would be none for anybody. */
+	for (unsigned i = 0; i < 100; i++) {
+		(void)snprintf(name, sizeof(name), ".o%u.tmp", i);
+		cr_assert_eq(put_waiting(&f, TP_NODE_CACHE, name, 40000, i + 200), 0, "%u", i);
+	}
+	cr_assert(!sees(&f, &f.me, TP_NODE_CACHE, ".first.tmp"));
+	holds(&f);
+	fixture_close(&f);
+}
+
 Test(evict, all_names_of_an_object_go_at_once)
 {
 	struct fixture f;
