@@ -94,8 +94,7 @@ static bool may_go(struct tp_heat_entry *e, void *user)
 	if (g->opens > 0 || g->busy > 0 || g->state != TP_GEN_PUBLISHED || o->sample || is_promised(o))
 		return false;
 	if (c->spare_temporary && o->names &&
-		tp_name_is_temporary(
-			o->names->bytes, o->names->len, tp_tree_temp_of(c->tree, o->names->parent)))
+		tp_tree_is_temporary(o->names->parent, o->names->bytes, o->names->len))
 		return false;
 	if (c->below) {
 		const struct tp_object *d = o;

@@ -500,10 +500,9 @@ void tp_file_release(struct tp_tree *t, const struct tp_opened *o, uint64_t read
 		release_draft(t, g);
 		break;
 	case TP_GEN_LIVE:
-		if (o->write && d->write_opens == 0)
+		/* Without a writer from the start when it was made by O_CREAT with O_RDONLY. */
+		if (d->write_opens == 0 && (o->write || g->opens == 0))
 			tp_gen_close_live(t, g);
-		else if (!d->write_opens && g->opens == 0)
-			tp_gen_close_live(t, g); /* made by O_CREAT with O_RDONLY */
 		break;
 	default:
 		tp_gen_settle_closed(t, g);

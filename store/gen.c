@@ -149,16 +149,20 @@ void tp_gen_give_up_old(struct tp_tree *t)
 	}
 }
 
-static void forget_draft(struct tp_tree *t, struct tp_gen *g)
+/* The draft of g is none of its object's hidden ones any more, if it was. */
+static void leave_drafts(struct tp_gen *g)
 {
-	struct tp_object *o = g->object;
-
-	for (struct tp_draft **at = &o->drafts; *at; at = &(*at)->next) {
+	for (struct tp_draft **at = &g->object->drafts; *at; at = &(*at)->next) {
 		if (*at == g->draft) {
 			*at = g->draft->next;
-			break;
+			return;
 		}
 	}
+}
+
+static void forget_draft(struct tp_tree *t, struct tp_gen *g)
+{
+	leave_drafts(g);
 	tp_draft_free(g->draft);
 	g->draft = NULL;
 	t->drafts--;
@@ -319,7 +323,7 @@ int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int fla
 		return r;
 	}
 	leave_old_list(t, g);
-	*ret = (struct tp_opened){.gen = g, .write = write, .append = flags & O_APPEND};
+	*ret = (struct tp_opened){.gen = g, .write = write};
 	ret->mappable = (flags & O_ACCMODE) == O_RDWR;
 	ret->quiet = !write && g->state == TP_GEN_PUBLISHED;
 	ret->direct = wants_direct(t, g, flags, write);
@@ -378,8 +382,7 @@ static void drop_draft(struct tp_tree *t, struct tp_gen *g, const char *why)
 
 static bool is_stream_name(struct tp_tree *t, const struct tp_name *n)
 {
-	return tp_tree_is_stream(t, n->parent) &&
-	       !tp_name_is_temporary(n->bytes, n->len, tp_tree_temp_of(t, n->parent));
+	return tp_tree_is_stream(t, n->parent) && !tp_tree_is_temporary(n->parent, n->bytes, n->len);
 }
 
 /* What a generation that stops changing gets: a number, its place in the order of eviction, a time to live. */
@@ -397,11 +400,9 @@ static void complete(struct tp_tree *t, struct tp_gen *g)
 		tp_tree_charge(t, o, ((int64_t)g->map.pages - (int64_t)bytes) * TP_PAGE_BYTES);
 		bytes = g->map.pages * TP_PAGE_BYTES;
 	}
-	if (o->sample)
-		tp_list_init(&g->heat.link);
-	else if (tp_heat_holds(&g->heat))
+	if (tp_heat_holds(&g->heat))
 		tp_heat_change(t->heat, &g->heat, bytes, tp_tree_depth_of(t, o));
-	else
+	else if (!o->sample)
 		tp_heat_add(t->heat, &g->heat, heat_key(o), bytes, tp_tree_depth_of(t, o));
 	if (ttl)
 		tp_evictor_expire(t->store->evictor, g->node.id, now_ns + ttl * TP_NS_PER_S);
@@ -480,7 +481,7 @@ void tp_gen_close_live(struct tp_tree *t, struct tp_gen *g)
 	bool unknown;
 
 	/* What a killed producer leaves under a temporary name of a stream would never be claimed. */
-	if (n && o->sample && tp_name_is_temporary(n->bytes, n->len, tp_tree_temp_of(t, n->parent)))
+	if (n && o->sample && tp_tree_is_temporary(n->parent, n->bytes, n->len))
 		why = bad_end(t, g->draft, TP_COMMIT_SUCCESS, &unknown);
 	if (why)
 		tp_gen_say_dropped(t, g, why);
@@ -598,22 +599,15 @@ static void hide(struct tp_tree *t, struct tp_who *who, struct tp_gen *g)
 /* A draft got a name that everybody sees from its creation. */
 static void show(struct tp_tree *t, struct tp_gen *g)
 {
-	struct tp_object *o = g->object;
-
-	for (struct tp_draft **at = &o->drafts; *at; at = &(*at)->next) {
-		if (*at == g->draft) {
-			*at = g->draft->next;
-			break;
-		}
-	}
+	leave_drafts(g);
 	move_to(g, TP_GEN_LIVE);
-	set_current(o, g);
+	set_current(g->object, g);
 }
 
 void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bool was_temporary)
 {
 	struct tp_object *o = n->object;
-	bool temporary = tp_name_is_temporary(n->bytes, n->len, tp_tree_temp_of(t, n->parent));
+	bool temporary = tp_tree_is_temporary(n->parent, n->bytes, n->len);
 	enum tp_commit step = tp_tree_commit_of(t, n->parent);
 	struct tp_draft *own = tp_gen_draft_for(t, o, who);
 
@@ -663,7 +657,7 @@ int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, boo
 	if (g->state == TP_GEN_OLD)
 		return tp_tree_look_again(t, who, O_WRONLY);
 	if (tp_tree_commit_of(t, n->parent) == TP_COMMIT_LIVE ||
-		tp_name_is_temporary(n->bytes, n->len, tp_tree_temp_of(t, n->parent))) {
+		tp_tree_is_temporary(n->parent, n->bytes, n->len)) {
 		r = tp_file_resize(t, g, size);
 		if (r == 0)
 			complete(t, g);

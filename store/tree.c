@@ -632,9 +632,9 @@ uint16_t tp_tree_depth_of(struct tp_tree *t, const struct tp_object *o)
 	return depth > UINT16_MAX ? UINT16_MAX : (uint16_t)depth;
 }
 
-const char *tp_tree_temp_of(struct tp_tree *t, const struct tp_object *parent)
+bool tp_tree_is_temporary(const struct tp_object *dir, const char *name, size_t len)
 {
-	return parent->extra ? parent->extra->policy.temp : NULL;
+	return tp_name_is_temporary(name, len, dir->extra ? dir->extra->policy.temp : NULL);
 }
 
 void tp_tree_charge(struct tp_tree *t, struct tp_object *o, int64_t delta_bytes)

@@ -65,7 +65,6 @@ struct tp_opened {
 	struct tp_gen *gen; /* valid until tp_file_release() */
 	pid_t tgid;	    /* who opened it, when it is open for writing */
 	bool write;
-	bool append;
 	bool mappable;	     /* open for reading and writing */
 	pid_t flushed_by;    /* the process that closed a descriptor of it last */
 	uint64_t flushed_ns; /* when; monotonic */
@@ -253,8 +252,8 @@ void tp_tree_expect_writer(
 	struct tp_tree *t, struct tp_who *who, struct tp_object *dir, struct tp_name *n, int flags);
 /* Counts a hit or a miss in dir. shared */
 void tp_tree_count_use(struct tp_tree *t, struct tp_object *dir, bool hit);
-/* The glob of further temporary names, or NULL. shared */
-const char *tp_tree_temp_of(struct tp_tree *t, const struct tp_object *parent);
+/* Is it a temporary name in dir, also by dir's own glob? shared */
+bool tp_tree_is_temporary(const struct tp_object *dir, const char *name, size_t len);
 /* The directory whose quota o would pass with more_bytes, or NULL. shared */
 struct tp_object *tp_tree_over_quota(struct tp_tree *t, const struct tp_object *o, uint64_t more_bytes);
 const char *tp_tree_path_locked(struct tp_tree *t, uint64_t node, char *buf, size_t len); /* shared */

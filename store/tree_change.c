@@ -210,7 +210,7 @@ static int allowed_name(struct tp_tree *t, const struct tp_object *dir, const ch
 		return 0;
 	if (!S_ISREG(mode) || tp_name_is_control(name, len))
 		return -EPERM;
-	if (tp_name_is_temporary(name, len, tp_tree_temp_of(t, dir)))
+	if (tp_tree_is_temporary(dir, name, len))
 		return 0;
 	return tp_name_is_sample(name, len) ? 0 : -EINVAL;
 }
@@ -260,7 +260,7 @@ static int make_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, c
 	if (r == 0)
 		r = allowed_name(t, dir, name, mode);
 	if (r == 0 && S_ISREG(mode) && tp_tree_commit_of(t, dir) == TP_COMMIT_RENAME &&
-		!tp_name_is_temporary(name, strlen(name), tp_tree_temp_of(t, dir)))
+		!tp_tree_is_temporary(dir, name, strlen(name)))
 		r = -EPERM;
 	if (r == 0)
 		r = find_place(t, who, dir, name, &beaten);
@@ -611,8 +611,8 @@ static int exchange_locked(struct tp_tree *t, struct tp_who *who, struct tp_name
 		r = prepare_name(dir_b, name_b, 3, &moved_a);
 	if (r < 0)
 		return r;
-	temp_a = tp_name_is_temporary(name_a, a->len, tp_tree_temp_of(t, dir_a));
-	temp_b = tp_name_is_temporary(name_b, b->len, tp_tree_temp_of(t, dir_b));
+	temp_a = tp_tree_is_temporary(dir_a, name_a, a->len);
+	temp_b = tp_tree_is_temporary(dir_b, name_b, b->len);
 	by_way = tp_steal_ptr(aside);
 	move_name(t, a, by_way);
 	a = tp_steal_ptr(moved_a);
@@ -663,7 +663,7 @@ static int rename_locked(struct tp_tree *t, struct tp_who *who, uint64_t from_pa
 		return r;
 	if (target_seen && S_ISDIR(target->object->mode))
 		drop_hidden(t, target->object);
-	was_temporary = tp_name_is_temporary(from, strlen(from), tp_tree_temp_of(t, from_dir));
+	was_temporary = tp_tree_is_temporary(from_dir, from, strlen(from));
 	if (target)
 		drop_name(t, target, false, true);
 	move_name(t, n, moved);

@@ -111,19 +111,13 @@ bool tp_tree_comes_to_write(struct tp_tree *t, const struct tp_who *who, int *re
 	return (*ret_flags & O_ACCMODE) != O_RDONLY || (*ret_flags & O_TRUNC);
 }
 
-static bool is_temporary(struct tp_tree *t, const struct tp_object *dir, const char *name, size_t len)
-{
-	return tp_name_is_temporary(name, len, tp_tree_temp_of(t, dir));
-}
-
 /* Is what is written under this name seen by everybody from the start? -EPERM: nothing may be written under it. */
 static int visible_at_once(
 	struct tp_tree *t, const struct tp_object *dir, const char *name, size_t len, int flags)
 {
-	bool temporary = is_temporary(t, dir, name, len);
 	enum tp_commit step = tp_tree_commit_of(t, dir);
 
-	if (temporary || step == TP_COMMIT_LIVE)
+	if (tp_tree_is_temporary(dir, name, len) || step == TP_COMMIT_LIVE)
 		return 1;
 	if (step == TP_COMMIT_RENAME)
 		return -EPERM;
