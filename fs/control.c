@@ -21,25 +21,27 @@
 /* What may be asked in one go. */
 #define QUESTION_BYTES_MAX (16u << 20)
 
+enum { CONFIG, DRAFTS, EVENTS, HEALTH, LOOKUP, RECONCILE, STATS, STATUS, TIERS, WAITS };
+
 static const struct view {
 	const char *name;
 	void (*print)(struct tp_fs *fs, uint64_t node, FILE *out); /* NULL: not a text */
 } views[] = {
-	{"config", tp_view_config},
-	{"drafts", tp_view_drafts},
-	{"events", NULL},
-	{"health", tp_view_health},
-	{"lookup", NULL},
-	{"reconcile", tp_view_reconcile},
-	{"stats", tp_view_stats},
-	{"status", tp_view_status},
-	{"tiers", tp_view_tiers},
-	{"waits", tp_view_waits},
+	[CONFIG] = {"config", tp_view_config},
+	[DRAFTS] = {"drafts", tp_view_drafts},
+	[EVENTS] = {"events", NULL},
+	[HEALTH] = {"health", tp_view_health},
+	[LOOKUP] = {"lookup", NULL},
+	[RECONCILE] = {"reconcile", tp_view_reconcile},
+	[STATS] = {"stats", tp_view_stats},
+	[STATUS] = {"status", tp_view_status},
+	[TIERS] = {"tiers", tp_view_tiers},
+	[WAITS] = {"waits", tp_view_waits},
 };
 
 #define VIEWS (sizeof(views) / sizeof(views[0]))
-#define NODE_EVENTS (TP_NODE_CONTROL_FIRST + 2)
-#define NODE_LOOKUP (TP_NODE_CONTROL_FIRST + 4)
+#define NODE_EVENTS (TP_NODE_CONTROL_FIRST + EVENTS)
+#define NODE_LOOKUP (TP_NODE_CONTROL_FIRST + LOOKUP)
 
 struct tp_control_file {
 	uint64_t node;

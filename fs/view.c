@@ -104,11 +104,12 @@ static unsigned print_troubles(struct tp_fs *fs, FILE *out)
 		 unknown = atomic_load(&fs->tree->unknown_ends);
 	uint64_t lost = tp_notify_lost(fs->session);
 	int trouble = fs->store->ledger ? tp_ledger_trouble(fs->store->ledger) : 0;
-	unsigned lines = 1;
+	unsigned lines = 0;
 
-	/* This is so for as long as memory is the only tier. */
-	(void)fputs(
-		"volatile: objects and samples are in memory only and are lost when the daemon ends\n", out);
+	if (!tp_tier_any_durable(fs->store))
+		lines += fputs("volatile: objects and samples are in memory only and are lost when the "
+			       "daemon ends\n",
+				 out) >= 0;
 	if (trouble < 0)
 		lines += fprintf(out, "ledger: directories cannot be changed until the next mount: %s\n",
 				 strerror(-trouble)) > 0;
@@ -199,7 +200,7 @@ static void count_samples(struct tp_fs *fs, const struct tp_object *stream, stru
 	for (struct tp_name *n = tp_dir_next(stream->dir, 0); n; n = tp_dir_next(stream->dir, n->cookie)) {
 		if (tp_tree_hidden(n->object)) {
 			s->drafts++;
-		} else if (tp_name_is_temporary(n->bytes, n->len, tp_tree_temp_of(fs->tree, stream))) {
+		} else if (tp_tree_is_temporary(stream, n->bytes, n->len)) {
 			s->temporary++;
 		} else {
 			s->ready++;

@@ -50,6 +50,14 @@ void tp_tier_memory(struct tp_store *s, struct tp_tier *ret)
 	*ret = (struct tp_tier){.ops = &ops, .store = s};
 }
 
+bool tp_tier_any_durable(const struct tp_store *s)
+{
+	for (unsigned i = 0; i < s->tiers_count; i++)
+		if (s->tiers[i].ops->durable)
+			return true;
+	return false;
+}
+
 int tp_tier_names(const struct tp_store *s, const struct tp_gen *g, char *buf, size_t len)
 {
 	size_t used = 0;

@@ -22,6 +22,7 @@ struct tp_tier_usage {
 /* All are called with the tree's lock held exclusively unless they say otherwise; none waits. */
 struct tp_tier_ops {
 	const char *name; /* as the attribute `tier` shows it */
+	bool durable;	  /* a copy here outlives the daemon */
 	/* Without a lock. */
 	void (*usage)(const struct tp_tier *t, struct tp_tier_usage *ret);
 	/* Does g have a copy here? With the lock shared. */
@@ -41,5 +42,7 @@ struct tp_tier {
 
 /* The memory pool as a tier of s. */
 void tp_tier_memory(struct tp_store *s, struct tp_tier *ret);
+/* Does any tier keep what is in it over a restart? */
+bool tp_tier_any_durable(const struct tp_store *s);
 /* "ram", "ram+ssd": the tiers that hold g, into buf; its length, 0 when none does. */
 int tp_tier_names(const struct tp_store *s, const struct tp_gen *g, char *buf, size_t len);
