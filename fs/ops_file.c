@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Open files.
- *
- * A WRITE that finds no room is parked with a copy of its bytes, holding no thread; the evictor calls it when there is room or there will be none. Two parties may end it: the
- * evictor (ready) and an interrupt of the caller (cancel). Whoever takes the wait out of the session's table answers; when the other one has been called already, the last of the two frees.
+ * Open files. A WRITE that finds no room is parked (parked.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,15 +11,11 @@
 
 #include "fs/ops.h"
 #include "fs/ops_lock.h"
+#include "fs/parked.h"
 #include "fs/worker.h"
 #include "store/cleanup.h"
 #include "store/evict.h"
 #include "store/file.h"
-
-/* What waiting writes may hold in the heap, all together. */
-#define PARKED_BYTES_MAX (UINT64_C(256) << 20)
-
-static _Atomic uint64_t parked_bytes;
 
 static void fill_open(struct tp_handle *h, struct fuse_open_out *out, bool flushes)
 {
@@ -185,130 +178,6 @@ void tp_op_read(struct tp_fs *fs, struct tp_request *r)
 		tp_ops_reply(fs, r, -EBADF);
 }
 
-/* A write that waits for room. */
-struct parked_write {
-	struct tp_wait wait;
-	struct tp_room_waiter room;
-	struct tp_fs *fs;
-	struct tp_gen *gen;
-	struct tp_who who;
-	uint64_t offset;
-	uint32_t len;
-	bool kill_suid;
-	bool was_not_enough; /* the room that it asked for */
-	_Atomic int parties; /* that have yet to let go */
-	char data[];
-};
-
-static void free_parked(struct parked_write *p)
-{
-	atomic_fetch_sub(&parked_bytes, p->len);
-	free(p);
-}
-
-static void leave(struct parked_write *p)
-{
-	if (atomic_fetch_sub(&p->parties, 1) == 1)
-		free_parked(p);
-}
-
-static void cancel_write(struct tp_wait *w)
-{
-	struct parked_write *p = tp_container(w, struct parked_write, wait);
-
-	tp_file_interrupted(p->fs->tree, p->gen, p->offset, p->len, -EINTR);
-	tp_reply_error(p->fs->session, &w->caller, -EINTR);
-	if (tp_evictor_unwait(p->fs->store->evictor, &p->room))
-		free_parked(p);
-	else
-		leave(p);
-}
-
-static void wait_for_room(struct parked_write *p, int error);
-
-static void write_again(struct tp_room_waiter *room, bool last)
-{
-	struct parked_write *p = tp_container(room, struct parked_write, room);
-	struct iovec iov = {p->data, p->len};
-	struct tp_write w = {.offset = p->offset,
-		.iov = &iov,
-		.iov_count = 1,
-		.len = p->len,
-		.kill_suid = p->kill_suid,
-		.last_try = last};
-	struct fuse_write_out out = {.size = p->len};
-	int error;
-
-	if (!tp_wait_take(p->fs->session, &p->wait)) {
-		leave(p);
-		return;
-	}
-	error = tp_file_write(p->fs->tree, &p->who, p->gen, &w);
-	if ((error == -ENOSPC || error == -EDQUOT) && !last) {
-		/* Somebody else took it, or it takes more than it seemed. */
-		p->was_not_enough = true;
-		wait_for_room(p, error);
-		return;
-	}
-	if (error)
-		tp_reply_error(p->fs->session, &p->wait.caller, error);
-	else
-		tp_reply_data(p->fs->session, &p->wait.caller, &out, sizeof(out));
-	free_parked(p);
-}
-
-static void wait_for_room(struct parked_write *p, int error)
-{
-	char path[PATH_MAX];
-
-	atomic_store(&p->parties, 2);
-	p->room.bytes = tp_file_room_bytes(p->len, p->was_not_enough);
-	p->room.quota_node = error == -EDQUOT ? tp_file_quota_node(p->fs->tree, p->gen, p->len) : 0;
-	p->room.ready = write_again;
-	p->wait.cancel = cancel_write;
-	(void)tp_tree_path(p->fs->tree, p->wait.caller.node, path, sizeof(path));
-	(void)snprintf(p->wait.what, sizeof(p->wait.what), "write %.120s: no %s", path,
-		error == -EDQUOT ? "quota" : "room");
-	tp_list_init(&p->room.link);
-	if (tp_wait_add(p->fs->session, &p->wait) < 0) {
-		tp_file_interrupted(p->fs->tree, p->gen, p->offset, p->len, -EINTR);
-		tp_reply_error(p->fs->session, &p->wait.caller, -EINTR);
-		free_parked(p);
-		return;
-	}
-	tp_evictor_wait(p->fs->store->evictor, &p->room);
-}
-
-static void park_write(struct tp_fs *fs, struct tp_request *r, struct tp_handle *h,
-	const struct fuse_write_in *in, int error)
-{
-	struct parked_write *p = NULL;
-	size_t at = 0;
-
-	if (atomic_fetch_add(&parked_bytes, r->payload_len) + r->payload_len <= PARKED_BYTES_MAX)
-		p = malloc(sizeof(*p) + r->payload_len);
-	if (!p) {
-		atomic_fetch_sub(&parked_bytes, r->payload_len);
-		tp_file_interrupted(fs->tree, h->opened.gen, in->offset, r->payload_len, error);
-		tp_ops_reply(fs, r, error);
-		return;
-	}
-	*p = (struct parked_write){
-		.fs = fs,
-		.gen = h->opened.gen,
-		.who = tp_ops_who(r),
-		.offset = in->offset,
-		.len = (uint32_t)r->payload_len,
-		.kill_suid = in->write_flags & FUSE_WRITE_KILL_SUIDGID,
-	};
-	p->wait.caller = r->caller;
-	for (unsigned i = 0; i < r->payload_count; i++) {
-		memcpy(p->data + at, r->payload[i].iov_base, r->payload[i].iov_len);
-		at += r->payload[i].iov_len;
-	}
-	wait_for_room(p, error);
-}
-
 static void take_pages(void *user, unsigned pages, struct tp_run *ret_runs, unsigned *ret_count)
 {
 	tp_request_take_pages(user, pages, ret_runs, ret_count);
@@ -364,7 +233,7 @@ void tp_op_write(struct tp_fs *fs, struct tp_request *r)
 		w.take_pages_max += r->runs[i].pages;
 	error = h->opened.write ? tp_file_write(fs->tree, &who, h->opened.gen, &w) : -EBADF;
 	if (error == -ENOSPC || error == -EDQUOT)
-		park_write(fs, r, h, in, error);
+		tp_parked_write(fs, r, h, error);
 	else if (error)
 		tp_ops_reply(fs, r, error);
 	else
@@ -492,81 +361,6 @@ void tp_op_lseek(struct tp_fs *fs, struct tp_request *r)
 	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
 }
 
-/* An fallocate that waits for room, like a write. */
-struct parked_allocate {
-	struct tp_wait wait;
-	struct tp_room_waiter room;
-	struct tp_fs *fs;
-	struct tp_gen *gen;
-	struct tp_who who;
-	struct fuse_fallocate_in in;
-	_Atomic int parties;
-};
-
-static void leave_allocate(struct parked_allocate *p)
-{
-	if (atomic_fetch_sub(&p->parties, 1) == 1)
-		free(p);
-}
-
-static void cancel_allocate(struct tp_wait *w)
-{
-	struct parked_allocate *p = tp_container(w, struct parked_allocate, wait);
-
-	tp_reply_error(p->fs->session, &w->caller, -EINTR);
-	if (tp_evictor_unwait(p->fs->store->evictor, &p->room))
-		free(p);
-	else
-		leave_allocate(p);
-}
-
-static void allocate_again(struct tp_room_waiter *room, bool last)
-{
-	struct parked_allocate *p = tp_container(room, struct parked_allocate, room);
-	int error;
-
-	if (!tp_wait_take(p->fs->session, &p->wait)) {
-		leave_allocate(p);
-		return;
-	}
-	error = tp_file_allocate(p->fs->tree, &p->who, p->gen, (int)p->in.mode, p->in.offset, p->in.length);
-	if (error == -ENOSPC || error == -EDQUOT)
-		tp_stats_add(&p->fs->store->stats, TP_STAT_NOSPACE, 1);
-	(void)last;
-	tp_reply_error(p->fs->session, &p->wait.caller, error);
-	free(p);
-}
-
-static void park_allocate(struct tp_fs *fs, struct tp_request *r, struct tp_handle *h,
-	const struct fuse_fallocate_in *in, int error)
-{
-	struct parked_allocate *p = calloc(1, sizeof(*p));
-
-	if (!p) {
-		tp_ops_reply(fs, r, error);
-		return;
-	}
-	p->fs = fs;
-	p->gen = h->opened.gen;
-	p->who = tp_ops_who(r);
-	p->in = *in;
-	p->wait.caller = r->caller;
-	p->wait.cancel = cancel_allocate;
-	(void)snprintf(p->wait.what, sizeof(p->wait.what), "fallocate of %llu bytes: no room",
-		(unsigned long long)in->length);
-	atomic_store(&p->parties, 2);
-	tp_list_init(&p->room.link);
-	p->room.bytes = in->length + 2 * TP_PAGE_BYTES;
-	p->room.quota_node = error == -EDQUOT ? tp_file_quota_node(fs->tree, p->gen, in->length) : 0;
-	p->room.ready = allocate_again;
-	if (tp_wait_add(fs->session, &p->wait) < 0) {
-		tp_ops_reply(fs, r, -EINTR);
-		free(p);
-		return;
-	}
-	tp_evictor_wait(fs->store->evictor, &p->room);
-}
-
 void tp_op_fallocate(struct tp_fs *fs, struct tp_request *r)
 {
 	const struct fuse_fallocate_in *in = r->arg;
@@ -578,7 +372,7 @@ void tp_op_fallocate(struct tp_fs *fs, struct tp_request *r)
 		error = tp_file_allocate(
 			fs->tree, &who, h->opened.gen, (int)in->mode, in->offset, in->length);
 	if (error == -ENOSPC || error == -EDQUOT)
-		park_allocate(fs, r, h, in, error);
+		tp_parked_allocate(fs, r, h, error);
 	else
 		tp_ops_reply(fs, r, error);
 }
