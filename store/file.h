@@ -99,8 +99,10 @@ void tp_gen_finish(struct tp_tree *t, struct tp_gen *g, bool equal);
 void tp_gen_close_live(struct tp_tree *t, struct tp_gen *g);
 /* One that is neither written nor a draft lost a handle. */
 void tp_gen_settle_closed(struct tp_tree *t, struct tp_gen *g);
-/* An opener was sent to d: not published until it came or a moment passed. */
-void tp_gen_await(struct tp_tree *t, struct tp_draft *d);
+/* An opener is on its way to d (one more when `another`): not published until it came or a moment passed. */
+void tp_gen_await(struct tp_tree *t, struct tp_draft *d, bool another);
+/* One that was on its way to the draft at node (0: none) has come, or never will. */
+void tp_gen_unawait(struct tp_tree *t, uint64_t node);
 /* Is one still to be waited for? Then d is looked at again by tp_file_tick(). */
 bool tp_gen_is_awaited(struct tp_tree *t, struct tp_draft *d);
 /* Room is needed: superseded generations that nobody opened give up their content. */

@@ -11,7 +11,8 @@
  *
  * An open for writing of a published name cannot be answered with that node, since pages and size belong to the node. It is answered ESTALE, and the kernel looks the
  * name up again: that look-up finds the draft that was reserved for this process meanwhile. The kernel does so once per open, therefore a draft to which an opener was
- * sent is not published for a moment (awaited_until_ns).
+ * sent is not published for a moment (awaited). As soon as that thread asks for something else the draft waits no more: drafts that nobody comes for would hold the content that
+ * they start from, and where a name is replaced fast they would fill the pool.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -339,7 +340,6 @@ int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int fla
 		tp_draft_viewer_opened(g->draft, tp_who_tgid(who));
 		ret->tgid = who->tgid;
 		g->draft->opened_for_write = true;
-		g->draft->awaited_until_ns = 0;
 		g->draft->appended |= flags & O_APPEND && g->state == TP_GEN_LIVE;
 		g->drop_cache |= ret->direct;
 	}
@@ -628,34 +628,38 @@ void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bo
 	}
 }
 
-int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, bool open, uint64_t size)
+/* One that was on its way to d is not any more. */
+static void count_off(struct tp_draft *d)
+{
+	if (d->awaited > 0 && --d->awaited == 0)
+		d->awaited_until_ns = 0;
+}
+
+static int truncate_by(
+	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, bool open, bool told, uint64_t size)
 {
 	struct tp_object *o = g->object;
 	const struct tp_name *n = o->names;
-	bool in_place = open || g->state == TP_GEN_LIVE,
-	     told = !open && tp_tree_told_before(t, who, g->node.id);
+	bool in_place = open || g->state == TP_GEN_LIVE;
 	struct tp_gen *draft;
 	int r;
 
 	if (tp_gen_is_past(g))
-		return told ? -ENOENT : tp_tree_look_again(t, who, O_WRONLY);
-	if (g->state == TP_GEN_RESERVED)
+		return told ? -ENOENT : tp_tree_look_again(t, who, O_WRONLY, NULL);
+	if (g->state == TP_GEN_RESERVED) {
 		r = begin(t, g, false);
-	else
-		r = 0;
-	if (r < 0)
-		return r;
+		if (r < 0)
+			return r;
+	}
 	if (!n || g->state == TP_GEN_DRAFT || (in_place && g->state != TP_GEN_PUBLISHED)) {
 		r = tp_file_resize(t, g, size);
-		if (g->state == TP_GEN_DRAFT && g->opens == 0) {
-			/* When it failed, and nobody else ever wrote it, the draft is dropped. */
+		/* When it failed, and nobody else ever wrote it, the draft is dropped. */
+		if (g->state == TP_GEN_DRAFT && g->opens == 0)
 			g->draft->opened_for_write |= r == 0;
-			tp_gen_finish(t, g, false);
-		}
 		return r;
 	}
 	if (g->state == TP_GEN_OLD)
-		return tp_tree_look_again(t, who, O_WRONLY);
+		return tp_tree_look_again(t, who, O_WRONLY, NULL);
 	if (tp_tree_commit_of(t, n->parent) == TP_COMMIT_LIVE ||
 		tp_tree_is_temporary(n->parent, n->bytes, n->len)) {
 		r = tp_file_resize(t, g, size);
@@ -671,8 +675,23 @@ int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, boo
 			return r;
 		tp_tree_tell_names(t, o);
 	}
-	tp_gen_await(t, tp_gen_draft_for(t, o, who));
-	return tp_tree_look_again(t, who, O_WRONLY);
+	return tp_tree_look_again(t, who, O_WRONLY, tp_gen_draft_for(t, o, who));
+}
+
+int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, bool open, uint64_t size)
+{
+	uint64_t awaited = 0;
+	bool told = !open && tp_tree_told_before(t, who, g->node.id, &awaited);
+	int r = truncate_by(t, who, g, open, told, size);
+
+	if (awaited == g->node.id && g->draft)
+		count_off(g->draft);
+	else
+		tp_gen_unawait(t, awaited);
+	/* Nobody has it open, so nobody's close will publish it. */
+	if (g->state == TP_GEN_DRAFT && g->opens == 0 && !tp_gen_is_awaited(t, g->draft))
+		tp_gen_finish(t, g, false);
+	return r;
 }
 
 bool tp_gen_is_awaited(struct tp_tree *t, struct tp_draft *d)
@@ -684,7 +703,29 @@ bool tp_gen_is_awaited(struct tp_tree *t, struct tp_draft *d)
 	return true;
 }
 
-void tp_gen_await(struct tp_tree *t, struct tp_draft *d)
+void tp_gen_await(struct tp_tree *t, struct tp_draft *d, bool another)
 {
-	d->awaited_until_ns = tp_mono_ns(t->store->clock) + AWAIT_NS;
+	uint64_t now_ns = tp_mono_ns(t->store->clock);
+
+	if (d->awaited_until_ns <= now_ns)
+		d->awaited = 0;
+	d->awaited += another || d->awaited == 0;
+	d->awaited_until_ns = now_ns + AWAIT_NS;
+}
+
+void tp_gen_unawait(struct tp_tree *t, uint64_t node)
+{
+	struct tp_node *n = node ? tp_tree_node(t, node) : NULL;
+	struct tp_gen *g = n && tp_node_kind(n) == TP_NODE_GEN ? tp_container(n, struct tp_gen, node) : NULL;
+
+	if (!g || !g->draft)
+		return;
+	count_off(g->draft);
+	if (g->draft->awaited > 0)
+		return;
+	/* What was written is published by the next tick, since it may have to be compared first. */
+	if (g->state == TP_GEN_DRAFT && g->opens == 0 && g->draft->unlinked)
+		tp_gen_finish(t, g, false);
+	else
+		tp_tree_settle_gen(t, g);
 }

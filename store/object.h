@@ -175,8 +175,8 @@ struct tp_draft {
 	uint32_t write_opens;	 /* handles open for writing */
 	struct tp_list writing;	 /* in tree.writing: all drafts */
 	struct tp_list awaiting; /* in tree.awaiting: closed, but an opener may still come */
-	uint64_t
-		awaited_until_ns; /* monotonic: an opener was sent to this draft and may still come; not published before */
+	uint32_t awaited; /* openers that were sent to this draft and may still come: not published before */
+	uint64_t awaited_until_ns;	   /* monotonic: or until then */
 	uint64_t started_ns;		   /* monotonic */
 	uint64_t missing_from, missing_to; /* bytes of failed writes; from == to: none */
 	int missing_errno;

@@ -354,6 +354,8 @@ static int lookup_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent,
 	if (at)
 		n = tp_tree_view(t, who, at->object);
 	if (!n) {
+		if (writer_flags)
+			tp_tree_expect_none(t, who);
 		tp_tree_note_found(t, who, UINT64_MAX);
 		tp_tree_count_use(t, dir, false);
 		return -ENOENT;

@@ -111,6 +111,7 @@ struct tp_tree {
 		int flags;	   /* of the open */
 		uint64_t until_ns; /* monotonic */
 		uint64_t found;	   /* the node that its last look-up gave; 0: none yet */
+		uint64_t awaited;  /* the node of the draft that waits for it; 0: none */
 	} retries[TP_RETRIES];
 	_Atomic uint64_t retries_until_ns; /* the last of them is good until then; read without the lock */
 	unsigned retries_next;
@@ -250,6 +251,8 @@ bool tp_tree_comes_to_write(struct tp_tree *t, const struct tp_who *who, int *re
 /* Then its look-up of n, in dir, finds a draft that it can open. */
 void tp_tree_expect_writer(
 	struct tp_tree *t, struct tp_who *who, struct tp_object *dir, struct tp_name *n, int flags);
+/* Its look-up found nothing: what waits for it waits in vain. */
+void tp_tree_expect_none(struct tp_tree *t, struct tp_who *who);
 /* Counts a hit or a miss in dir. shared */
 void tp_tree_count_use(struct tp_tree *t, struct tp_object *dir, bool hit);
 /* Is it a temporary name in dir, also by dir's own glob? shared */
@@ -265,10 +268,16 @@ int tp_tree_allowed_name(struct tp_tree *t, const struct tp_object *dir, const c
 /* A new object as who would make it in dir; in no table yet. NULL: no memory or no number. */
 struct tp_object *tp_tree_new_object(
 	struct tp_tree *t, struct tp_who *who, const struct tp_object *dir, uint32_t mode);
-/* -ESTALE, which the kernel forgives once: who->tid is known for it, and for the flags of its open, until its next open or truncation. */
-int tp_tree_look_again(struct tp_tree *t, struct tp_who *who, int flags);
-/* Was who->tid sent to look again, and is node what it found? It is no more on its way. */
-bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who, uint64_t node);
+/*
+ * -ESTALE, which the kernel forgives once: who->tid is known for it, and for the flags of its open, until its next open or truncation. d, unless NULL, waits for it: it is not published for a
+ * moment.
+ */
+int tp_tree_look_again(struct tp_tree *t, struct tp_who *who, int flags, struct tp_draft *d);
+/*
+ * Was who->tid sent to look again, and is node what it found? It is no more on its way. *ret_awaited: the draft that waits for it, 0: none; the caller, once it has opened what it
+ * opens, says tp_gen_unawait().
+ */
+bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who, uint64_t node, uint64_t *ret_awaited);
 /* A look-up of who found node; UINT64_MAX: nothing. */
 void tp_tree_note_found(struct tp_tree *t, struct tp_who *who, uint64_t node);
 /* A number that was never used for a node, inode or generation. 0: the ledger gives none. */

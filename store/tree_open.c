@@ -15,17 +15,46 @@
 /* An opener that was told ESTALE looks the name up again within this time. */
 #define RETRY_NS TP_NS_PER_S
 
+/* The place of who, with retries_lock held; -1: it was not sent to look again a moment ago. */
+static int find_retry(struct tp_tree *t, const struct tp_who *who, uint64_t now_ns)
+{
+	for (int i = 0; i < TP_RETRIES; i++)
+		if (t->retries[i].tid == who->tid && t->retries[i].until_ns > now_ns)
+			return i;
+	return -1;
+}
+
 /*
  * The kernel looks a name up again once per open, so whoever was told ESTALE is remembered by its thread, whatever object that was about: the name may stand for another one
  * when it comes back.
  */
-int tp_tree_look_again(struct tp_tree *t, struct tp_who *who, int flags)
+/* who is on its way to d (NULL: to none) from now on, and no more to where it was sent before. With tree.lock. */
+static void set_awaited(struct tp_tree *t, struct tp_who *who, struct tp_draft *d)
+{
+	uint64_t before = 0, node = d ? d->gen->node.id : 0, now_ns = tp_mono_ns(t->store->clock);
+
+	{
+		TP_LOCK(&t->retries_lock);
+		int i = find_retry(t, who, now_ns);
+
+		if (i >= 0) {
+			before = t->retries[i].awaited;
+			t->retries[i].awaited = node;
+		}
+	}
+	if (d)
+		tp_gen_await(t, d, before != node);
+	if (before != node)
+		tp_gen_unawait(t, before);
+}
+
+/* Remembers that who was told ESTALE. */
+static void note_told(struct tp_tree *t, struct tp_who *who, int flags)
 {
 	uint64_t until_ns = tp_mono_ns(t->store->clock) + RETRY_NS;
 	unsigned at = TP_RETRIES;
 	TP_LOCK(&t->retries_lock);
 
-	tp_stats_add(&t->store->stats, TP_STAT_STALE_OPENS, 1);
 	/* Its own place or a free one; only when more threads than that are on their way at once, somebody else's. */
 	for (unsigned i = 0; i < TP_RETRIES; i++)
 		if (t->retries[i].tid == who->tid || (t->retries[i].tid == 0 && at == TP_RETRIES))
@@ -34,21 +63,26 @@ int tp_tree_look_again(struct tp_tree *t, struct tp_who *who, int flags)
 		at = t->retries_next;
 		t->retries_next = (t->retries_next + 1) % TP_RETRIES;
 	}
+	if (t->retries[at].tid != who->tid)
+		t->retries[at].awaited = 0;
 	t->retries[at].tid = who->tid;
 	t->retries[at].flags = flags;
 	t->retries[at].found = 0;
 	t->retries[at].until_ns = until_ns;
 	atomic_store(&t->retries_until_ns, until_ns);
+}
+
+int tp_tree_look_again(struct tp_tree *t, struct tp_who *who, int flags, struct tp_draft *d)
+{
+	tp_stats_add(&t->store->stats, TP_STAT_STALE_OPENS, 1);
+	note_told(t, who, flags);
+	set_awaited(t, who, d);
 	return -ESTALE;
 }
 
-/* The place of who, with retries_lock held; -1: it was not sent to look again a moment ago. */
-static int find_retry(struct tp_tree *t, const struct tp_who *who, uint64_t now_ns)
+void tp_tree_expect_none(struct tp_tree *t, struct tp_who *who)
 {
-	for (int i = 0; i < TP_RETRIES; i++)
-		if (t->retries[i].tid == who->tid && t->retries[i].until_ns > now_ns)
-			return i;
-	return -1;
+	set_awaited(t, who, NULL);
 }
 
 /* Nearly always nobody is on the way. */
@@ -62,12 +96,13 @@ static bool any_retry(struct tp_tree *t, const struct tp_who *who, uint64_t *ret
 	return until_ns > *ret_now_ns;
 }
 
-bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who, uint64_t node)
+bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who, uint64_t node, uint64_t *ret_awaited)
 {
 	uint64_t now_ns;
 	bool told;
 	int i;
 
+	*ret_awaited = 0;
 	if (!any_retry(t, who, &now_ns))
 		return false;
 	TP_LOCK(&t->retries_lock);
@@ -79,6 +114,8 @@ bool tp_tree_told_before(struct tp_tree *t, struct tp_who *who, uint64_t node)
 	 * anything else is another open, after one that came to nothing.
 	 */
 	told = t->retries[i].found == node || t->retries[i].found == 0;
+	*ret_awaited = t->retries[i].awaited;
+	t->retries[i].awaited = 0;
 	t->retries[i].tid = 0;
 	return told;
 }
@@ -157,15 +194,15 @@ void tp_tree_expect_writer(
 	struct tp_draft *own = S_ISREG(o->mode) ? tp_gen_draft_for(t, o, who) : NULL;
 	struct tp_gen *g;
 
-	/* The draft that waits for it waits from now on, however long it was on its way. */
-	if (own && own->gen->opens == 0)
-		tp_gen_await(t, own);
-	if (!S_ISREG(o->mode) || !o->gen || o->gen->state != TP_GEN_PUBLISHED || own ||
-		visible_at_once(t, dir, n->bytes, n->len, flags) != 0)
+	if (!S_ISREG(o->mode))
 		return;
-	/* Another file than the one that it was sent away from, for which a draft waits. */
-	if (draft_to_write(t, who, o, flags, &g) == 0)
-		tp_gen_await(t, g->draft);
+	if (!own && o->gen && o->gen->state == TP_GEN_PUBLISHED &&
+		visible_at_once(t, dir, n->bytes, n->len, flags) == 0 &&
+		draft_to_write(t, who, o, flags, &g) == 0)
+		/* Another file than the one that it was sent away from. */
+		own = g->draft;
+	/* The draft that waits for it waits from now on, however long it was on its way. */
+	set_awaited(t, who, own);
 }
 
 static int open_existing(struct tp_tree *t, struct tp_who *who, struct tp_name *n, int flags,
@@ -273,9 +310,14 @@ static int create_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent,
 int tp_tree_create(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, uint32_t mode,
 	int flags, struct tp_entry *ret, struct tp_opened *ret_opened)
 {
-	(void)tp_tree_told_before(t, who, 0);
+	uint64_t awaited;
+	int r;
+
+	(void)tp_tree_told_before(t, who, 0, &awaited);
 	TP_WRLOCK(&t->lock);
-	return create_locked(t, who, parent, name, mode, flags, ret, ret_opened);
+	r = create_locked(t, who, parent, name, mode, flags, ret, ret_opened);
+	tp_gen_unawait(t, awaited);
+	return r;
 }
 
 int tp_tree_tmpfile(struct tp_tree *t, struct tp_who *who, uint64_t parent, uint32_t mode, int flags,
@@ -313,9 +355,9 @@ static int open_to_read(
 
 	/* Its name may stand for another by now. */
 	if (g->state == TP_GEN_GONE)
-		return told ? -ENOENT : tp_tree_look_again(t, who, flags);
+		return told ? -ENOENT : tp_tree_look_again(t, who, flags, NULL);
 	if (g->state == TP_GEN_OLD && g->superseded && !told)
-		return tp_tree_look_again(t, who, flags);
+		return tp_tree_look_again(t, who, flags, NULL);
 	r = tp_gen_open(t, who, g, flags, ret);
 	if (r == 0 && g->state == TP_GEN_PUBLISHED) {
 		if (tp_heat_holds(&g->heat))
@@ -337,7 +379,7 @@ static int open_to_write(
 	if (g->state == TP_GEN_DRAFT || g->state == TP_GEN_RESERVED)
 		return tp_gen_open(t, who, g, flags, ret);
 	if (tp_gen_is_past(g) && !n)
-		return told ? -ENOENT : tp_tree_look_again(t, who, flags);
+		return told ? -ENOENT : tp_tree_look_again(t, who, flags, NULL);
 	if (!n) /* written by others already, and got from an open descriptor: in place, as everywhere */
 		return tp_gen_open(t, who, g, flags, ret);
 	at_once = visible_at_once(t, n->parent, n->bytes, n->len, flags);
@@ -346,22 +388,17 @@ static int open_to_write(
 	if (g == o->gen && (g->state == TP_GEN_LIVE || (at_once && (!o->drafts || told))))
 		return tp_gen_open(t, who, g, flags, ret);
 	if (at_once && !o->drafts) /* superseded: the current one is written in place */
-		return told ? -ENOENT : tp_tree_look_again(t, who, flags);
+		return told ? -ENOENT : tp_tree_look_again(t, who, flags, NULL);
 	r = draft_to_write(t, who, o, flags, &draft);
-	if (r < 0)
-		return r;
-	tp_gen_await(t, draft->draft);
-	return tp_tree_look_again(t, who, flags);
+	return r < 0 ? r : tp_tree_look_again(t, who, flags, draft->draft);
 }
 
-int tp_tree_open(struct tp_tree *t, struct tp_who *who, uint64_t node, int flags, struct tp_opened *ret)
+static int open_locked(
+	struct tp_tree *t, struct tp_who *who, uint64_t node, int flags, bool told, struct tp_opened *ret)
 {
-	struct tp_node *n;
+	struct tp_node *n = tp_tree_node(t, node);
 	struct tp_gen *g;
-	bool told = tp_tree_told_before(t, who, node);
 
-	TP_WRLOCK(&t->lock);
-	n = tp_tree_node(t, node);
 	if (!n)
 		return -ESTALE;
 	if (tp_node_kind(n) != TP_NODE_GEN)
@@ -370,4 +407,17 @@ int tp_tree_open(struct tp_tree *t, struct tp_who *who, uint64_t node, int flags
 	if ((flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC))
 		return open_to_read(t, who, g, flags, told, ret);
 	return open_to_write(t, who, g, flags, told, ret);
+}
+
+int tp_tree_open(struct tp_tree *t, struct tp_who *who, uint64_t node, int flags, struct tp_opened *ret)
+{
+	uint64_t awaited;
+	bool told = tp_tree_told_before(t, who, node, &awaited);
+	int r;
+
+	TP_WRLOCK(&t->lock);
+	r = open_locked(t, who, node, flags, told, ret);
+	/* It has come, or went elsewhere. */
+	tp_gen_unawait(t, awaited);
+	return r;
 }

@@ -228,6 +228,81 @@ Test(gen, an_opener_that_was_sent_to_a_draft_is_waited_for)
 	fixture_close(&f);
 }
 
+Test(gen, each_of_two_openers_that_were_sent_to_a_draft_is_waited_for)
+{
+	struct fixture f;
+	struct tp_who one, two, other = process_start();
+	struct file first = {0}, second = {0};
+	struct tp_entry published, draft;
+
+	fixture_open(&f, POOL, NULL);
+	put(&f, TP_NODE_CACHE, "x", "old");
+	one = two = f.me;
+	/* Another thread of the same process. */
+	two.tid = other.tid;
+	two.tgid = tp_who_tgid(&one);
+	cr_assert_eq(tp_tree_lookup(f.tree, &one, TP_NODE_CACHE, "x", &published), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &one, published.node, O_WRONLY, &first.opened), -ESTALE);
+	cr_assert_eq(tp_tree_open(f.tree, &two, published.node, O_WRONLY, &second.opened), -ESTALE);
+	cr_assert_eq(tp_tree_lookup(f.tree, &one, TP_NODE_CACHE, "x", &draft), 0);
+	cr_assert_eq(tp_tree_lookup(f.tree, &two, TP_NODE_CACHE, "x", &draft), 0);
+	first.node = second.node = draft.node;
+	first.who = one;
+	second.who = two;
+	cr_assert_eq(tp_tree_open(f.tree, &one, draft.node, O_WRONLY, &first.opened), 0);
+	cr_assert_eq(file_puts(&f, &first, 0, "new"), 0);
+	cr_assert_eq(file_close(&f, &first), 0);
+	holds(&f);
+	cr_assert_eq(tp_tree_open(f.tree, &two, draft.node, O_WRONLY, &second.opened), 0);
+	cr_assert_eq(file_puts(&f, &second, 3, "er"), 0);
+	cr_assert_eq(file_close(&f, &second), 0);
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "newer"));
+	tp_tree_forget(f.tree, published.node, 1);
+	holds(&f);
+	process_end(&other, SIGKILL, 0);
+	process_reap(&other);
+	fixture_close(&f);
+}
+
+Test(gen, an_opener_that_finds_something_else_is_not_waited_for)
+{
+	struct fixture f;
+	struct tp_who who = process_start();
+	struct tp_opened opened;
+	struct tp_entry e;
+	char one[2 * TP_PAGE_BYTES + 1];
+
+	memset(one, '1', sizeof(one) - 1);
+	one[sizeof(one) - 1] = 0;
+	fixture_open(&f, POOL, NULL);
+	put(&f, TP_NODE_CACHE, "x", one);
+	cr_assert_eq(tp_tree_lookup(f.tree, &who, TP_NODE_CACHE, "x", &e), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &who, e.node, O_WRONLY, &opened), -ESTALE);
+	tp_tree_forget(f.tree, e.node, 1);
+	/* The draft that waits for it has the old bytes from now on. */
+	put(&f, TP_NODE_CACHE, ".two", "two");
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, ".two", TP_NODE_CACHE, "x", 0), 0);
+	holds(&f);
+	cr_assert_eq(f.tree->drafts, 1);
+	uint64_t both = pool_used_bytes(&f);
+
+	cr_assert_eq(tp_tree_lookup(f.tree, &who, TP_NODE_CACHE, "x", &e), 0);
+	holds(&f);
+	cr_assert_eq(f.tree->drafts, 1, "that of the new file");
+	cr_assert_lt(pool_used_bytes(&f), both);
+	/* And to find nothing is to go elsewhere. */
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "x"), 0);
+	holds(&f);
+	tp_tree_forget(f.tree, e.node, 1);
+	cr_assert_eq(tp_tree_lookup(f.tree, &who, TP_NODE_CACHE, "x", &e), -ENOENT);
+	holds(&f);
+	cr_assert_eq(f.tree->drafts, 0);
+	cr_assert_eq(pool_used_bytes(&f), 0);
+	process_end(&who, SIGKILL, 0);
+	process_reap(&who);
+	fixture_close(&f);
+}
+
 static bool no_drafts(void *user)
 {
 	struct fixture *f = user;
