@@ -24,9 +24,9 @@ int tp_inbox_init(struct tp_inbox *in, struct tp_pool *pool, unsigned share);
 void tp_inbox_fini(struct tp_inbox *in);
 /* Gets iov ready for the next request, of up to TP_WRITE_BYTES_MAX behind the head at least. */
 void tp_inbox_prepare(struct tp_inbox *in);
-static inline const struct fuse_in_header *tp_inbox_header(const struct tp_inbox *in)
+static inline struct fuse_in_header *tp_inbox_header(struct tp_inbox *in)
 {
-	return (const void *)in->head;
+	return (void *)in->head;
 }
 /*
  * len bytes came, a header at least: sets arg, payload and runs of ret. Nothing is checked, but nothing beyond len is pointed at. Valid until the next

@@ -15,10 +15,38 @@ static const op_fn table[OPS_MAX] = {
 #undef X
 };
 
-/* Does what op asks depend on files that others have closed just now? Their RELEASEs were read before it, but may not be done. */
-static bool depends_on_releases(uint32_t opcode)
+/* The name behind the fixed part of a request about one name in a directory; NULL: it is about the node itself. */
+static const char *name_in(const struct tp_request *r)
 {
-	switch (opcode) {
+	switch (r->caller.opcode) {
+	case FUSE_LOOKUP:
+	case FUSE_UNLINK:
+	case FUSE_RMDIR:
+	case FUSE_SYMLINK:
+		return r->arg;
+	case FUSE_CREATE:
+		return (const char *)r->arg + sizeof(struct fuse_create_in);
+	case FUSE_MKNOD:
+		return (const char *)r->arg + sizeof(struct fuse_mknod_in);
+	case FUSE_MKDIR:
+		return (const char *)r->arg + sizeof(struct fuse_mkdir_in);
+	case FUSE_LINK:
+		return (const char *)r->arg + sizeof(struct fuse_link_in);
+	case FUSE_RENAME:
+		return (const char *)r->arg + sizeof(struct fuse_rename_in);
+	case FUSE_RENAME2:
+		return (const char *)r->arg + sizeof(struct fuse_rename2_in);
+	default:
+		return NULL;
+	}
+}
+
+/* Does what r asks depend on files that others have closed just now? Their RELEASEs came before it, but may not be done. */
+static bool depends_on_releases(struct tp_fs *fs, const struct tp_request *r)
+{
+	const char *name = name_in(r);
+
+	switch (r->caller.opcode) {
 	case FUSE_READ:
 	case FUSE_WRITE:
 	case FUSE_RELEASE:
@@ -26,9 +54,27 @@ static bool depends_on_releases(uint32_t opcode)
 	case FUSE_FORGET:
 	case FUSE_BATCH_FORGET:
 		return false;
+	case FUSE_RENAME:
+		if (tp_tree_is_closing(fs->tree, ((const struct fuse_rename_in *)r->arg)->newdir,
+			    name + strlen(name) + 1))
+			return true;
+		break;
+	case FUSE_RENAME2:
+		if (tp_tree_is_closing(fs->tree, ((const struct fuse_rename2_in *)r->arg)->newdir,
+			    name + strlen(name) + 1))
+			return true;
+		break;
+	case FUSE_LINK:
+		if (tp_tree_is_closing(fs->tree, ((const struct fuse_link_in *)r->arg)->oldnodeid, NULL))
+			return true;
+		break;
 	default:
-		return true;
+		break;
 	}
+	/* The control files tell of all. */
+	if (tp_control_is_node(r->caller.node))
+		return atomic_load(&fs->tree->closing) > 0;
+	return tp_tree_is_closing(fs->tree, r->caller.node, name);
 }
 
 void tp_ops_handle(struct tp_request *r, void *user)
@@ -40,7 +86,7 @@ void tp_ops_handle(struct tp_request *r, void *user)
 		tp_ops_reply(fs, r, -ENOSYS);
 		return;
 	}
-	if (depends_on_releases(r->caller.opcode) && tp_request_after_releases(r))
+	if (depends_on_releases(fs, r) && tp_request_after_releases(r))
 		tp_stats_add(&fs->store->stats, TP_STAT_SLOW_RELEASES, 1);
 	op(fs, r);
 }

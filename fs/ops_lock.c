@@ -151,30 +151,41 @@ static int wait_for_lock(
 	return error;
 }
 
+/* -EINPROGRESS: the request waits and is answered by others; it is not to be looked at any more. */
+static int try_lock(struct tp_fs *fs, struct tp_request *r, struct tp_gen *g,
+	const struct tp_lock_range *want, bool wait, struct tp_list *granted)
+{
+	int error;
+	TP_WRLOCK(&fs->tree->lock);
+
+	error = tp_object_extra(g->object) ? tp_locks_set(locks_of(g), want) : -ENOMEM;
+	if (error == -EAGAIN && wait) {
+		error = wait_for_lock(fs, r, g, want);
+		return error == 0 ? -EINPROGRESS : error;
+	}
+	/* Dropping a lock, or sharing it, may let others in. */
+	if (error == 0 && want->type != TP_LOCK_WRITE)
+		tp_locks_grant(locks_of(g), claim, fs, granted);
+	return error;
+}
+
 static void set_lock(struct tp_fs *fs, struct tp_request *r, bool wait)
 {
 	const struct fuse_lk_in *in = r->arg;
 	struct tp_handle *h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_FILE);
 	struct tp_list granted;
 	struct tp_lock_range want;
-	bool parked = false;
 	int error = h ? read_range(in, &want) : -EBADF;
 
 	tp_list_init(&granted);
-	if (error == 0) {
-		TP_WRLOCK(&fs->tree->lock);
-		error = tp_object_extra(h->opened.gen->object) ? tp_locks_set(locks_of(h->opened.gen), &want)
-							       : -ENOMEM;
-		if (error == -EAGAIN && wait) {
-			error = wait_for_lock(fs, r, h->opened.gen, &want);
-			parked = error == 0;
-		} else if (error == 0 && want.type != TP_LOCK_WRITE) {
-			/* Dropping a lock, or sharing it, may let others in. */
-			tp_locks_grant(locks_of(h->opened.gen), claim, fs, &granted);
-		}
+	if (error == 0)
+		error = try_lock(fs, r, h->opened.gen, &want, wait, &granted);
+	if (error == -EAGAIN) {
+		/* Who has it may have closed its file before this was asked. */
+		(void)tp_request_after_releases(r);
+		error = try_lock(fs, r, h->opened.gen, &want, wait, &granted);
 	}
-	/* Once parked, the request may be answered, and r is not to be looked at for it. */
-	if (!parked)
+	if (error != -EINPROGRESS)
 		tp_ops_reply(fs, r, error);
 	answer(fs, &granted);
 }

@@ -2,13 +2,16 @@
 /*
  * How requests are read, who reads them, and how it ends.
  *
- * The crew. A thread reads one request under read_lock, lets the lock go and handles it. `active` threads do so, the others sleep. Who
- * has read a request reckons from its client how many threads are wanted, and calls one more when there are too few; who comes back from a handler and
- * finds too many goes to sleep. So a single client is served by one thread, and neither side ever wakes another for a request. A thread that waits a second for
- * read_lock also goes to sleep: nothing has come meanwhile.
+ * The crew. A thread reads one request and handles it. `active` threads do so, the others sleep. Who has read a request reckons from its client how many
+ * threads are wanted, and calls one more when there are too few; who comes back from a handler and finds too many goes to sleep. So a single client is
+ * served by one thread, and neither side ever wakes another for a request.
  *
- * RELEASEs. A thread that has read one shows its order in `releasing` before it lets read_lock go, so that whoever reads a later request finds it there. It
- * is taken back when the handler has returned.
+ * RELEASEs. The kernel's queue is first in, first out, but two threads that have taken a request each do not know whose was first. A thread that reads shows
+ * it (`reading`), and shows a RELEASE (`releasing`) before it says that it reads no more, until the handler has returned. Whoever must know that the RELEASEs
+ * before its own request are done looks at all the others. One that reads either still sleeps in the kernel, or has taken a request and is on its way back with it: a
+ * signal tells which, since its handler runs on that very thread, and finds the request in the buffer or nothing. What is taken after that came later. This
+ * costs two switches, and only the few need it that ask for a file that is being closed; a lock around read(2) would cost all of them, since the kernel
+ * copies the payload of a WRITE in there.
  *
  * The end. It comes by itself (ENODEV: unmounted), or by tp_session_stop(), in this order: waits are cancelled; what is queued is read (a RELEASE that
  * nobody read is lost when the mount goes); the notifier is told to be quiet while requests are still answered, since the kernel may hold it up until one is; the
@@ -19,11 +22,14 @@
 #include "fs/session.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "fs/device.h"
 #include "fs/frame.h"
@@ -40,8 +46,8 @@
 #define READ_AHEAD_KIB 1024
 /* Readings in a row that failed without a reason that we know: the device is broken. */
 #define FAILURES_MAX 32
-#define IDLE_S 1
 #define KICK_NS (5 * TP_NS_PER_MS)
+#define LOOK_NS ((long)TP_NS_PER_MS)
 #define SETTLE_MS_MAX 500
 /* The oldest protocol that has all that we cannot do without (max_pages: Linux 4.20). */
 #define MINOR_MIN 28
@@ -56,9 +62,11 @@
 struct reader {
 	struct tp_session *session;
 	pthread_t thread;
-	bool alive;		    /* by crew_lock */
-	bool blocked;		    /* said that it may block, so it does not count as active; its own */
-	_Atomic uint64_t releasing; /* order of the RELEASE that it handles; 0: none */
+	bool alive;		/* by crew_lock */
+	bool blocked;		/* said that it may block, so it does not count as active; its own */
+	_Atomic bool reading;	/* is in read(2), or just about to go there or coming from it */
+	_Atomic bool releasing; /* has a RELEASE in hand */
+	_Atomic uint32_t looks; /* how often it has told, asked by a signal, what it has in hand */
 	struct tp_inbox inbox;
 	struct tp_request request; /* the one in hand */
 };
@@ -70,11 +78,10 @@ struct tp_session {
 	struct tp_notifier notifier;
 	_Atomic unsigned threads_max; /* fewer when a thread could not be had */
 
-	/* Locks: read_lock, crew_lock, release_lock are never held together, and stop_lock is taken before any of them. */
-	pthread_mutex_t read_lock;
-	uint64_t order;	       /* of the last request; by read_lock */
-	struct tp_turns turns; /* by read_lock */
-	unsigned failures;     /* by read_lock */
+	/* Locks: turns_lock, crew_lock, release_lock are never held together, and stop_lock is taken before any of them. */
+	pthread_mutex_t turns_lock;
+	struct tp_turns turns; /* by turns_lock */
+	_Atomic unsigned failures;
 
 	_Atomic uint64_t flags; /* what INIT granted; not 0 once it was answered */
 	_Atomic bool leaving;	/* readers leave */
@@ -102,14 +109,47 @@ struct tp_session {
 
 static void *reader_run(void *arg);
 
+/* Makes a reader leave read(2). */
 static int wake_signal(void)
 {
 	return SIGRTMIN;
 }
 
+/* Makes it tell what it has in hand; read(2) goes on. */
+static int look_signal(void)
+{
+	return SIGRTMIN + 1;
+}
+
 static void wake(int sig)
 {
 	/* Its coming is all: read(2) returns. */
+}
+
+static _Thread_local struct reader *self;
+
+/* Is what was read a RELEASE? The length is 0 until the kernel has put a request there. */
+static void show_release(struct reader *t)
+{
+	const struct fuse_in_header *h = tp_inbox_header(&t->inbox);
+
+	if (h->len != 0 && h->opcode == FUSE_RELEASE)
+		atomic_store(&t->releasing, true);
+}
+
+static void look(int sig)
+{
+	int error = errno;
+	struct reader *t = self;
+
+	/* Else it has shown what it had, and the buffer may be that of a request that is done. */
+	if (t && atomic_load(&t->reading))
+		show_release(t);
+	if (t) {
+		atomic_fetch_add(&t->looks, 1);
+		(void)syscall(SYS_futex, &t->looks, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	}
+	errno = error;
 }
 
 static uint64_t now_ns(void)
@@ -243,44 +283,61 @@ uint64_t tp_session_flags(struct tp_session *s)
 
 /* RELEASEs */
 
-/* Is a RELEASE that was read before order still in its handler? */
-static bool is_releasing(struct tp_session *s, uint64_t order)
+/* Until t has come back with what it may have taken from the queue by now, and shown a RELEASE. */
+static void have_shown(struct reader *t)
 {
-	unsigned count = atomic_load(&s->readers_count);
+	uint32_t looks = atomic_load(&t->looks);
 
-	for (unsigned i = 0; i < count; i++) {
-		uint64_t releasing = atomic_load(&s->readers[i]->releasing);
+	if (!atomic_load(&t->reading) || pthread_kill(t->thread, look_signal()) != 0)
+		return;
+	while (atomic_load(&t->looks) == looks && atomic_load(&t->reading)) {
+		/* It may go without having had the signal. */
+		struct timespec limit = {.tv_nsec = LOOK_NS};
 
-		if (releasing != 0 && releasing < order)
-			return true;
+		(void)syscall(SYS_futex, &t->looks, FUTEX_WAIT_PRIVATE, looks, &limit, NULL, 0);
 	}
-	return false;
 }
 
-bool tp_request_after_releases(struct tp_request *r)
+static void wait_until_released(struct tp_session *s, struct reader *t)
 {
-	struct tp_session *s = r->session;
-
-	if (!is_releasing(s, r->order))
-		return false;
-	/* The RELEASE may be in for something longer. */
-	tp_request_may_block(r);
 	/* Either end_release() sees us among the waiters, or we see that it is over. */
 	atomic_fetch_add(&s->release_waiters, 1);
 	{
 		TP_LOCK(&s->release_lock);
-		while (is_releasing(s, r->order))
+		while (atomic_load(&t->releasing))
 			(void)pthread_cond_wait(&s->released, &s->release_lock);
 	}
 	atomic_fetch_sub(&s->release_waiters, 1);
-	return true;
+}
+
+bool tp_request_after_releases(struct tp_request *r)
+{
+	struct reader *me = tp_container(r, struct reader, request);
+	struct tp_session *s = r->session;
+	unsigned count = atomic_load(&s->readers_count);
+	bool waited = false;
+
+	for (unsigned i = 0; i < count; i++) {
+		struct reader *t = s->readers[i];
+
+		if (t == me)
+			continue;
+		have_shown(t);
+		if (!atomic_load(&t->releasing))
+			continue;
+		/* The RELEASE may be in for something longer. */
+		tp_request_may_block(r);
+		wait_until_released(s, t);
+		waited = true;
+	}
+	return waited;
 }
 
 static void end_release(struct reader *t)
 {
 	struct tp_session *s = t->session;
 
-	atomic_store(&t->releasing, 0);
+	atomic_store(&t->releasing, false);
 	if (atomic_load(&s->release_waiters) > 0) {
 		TP_LOCK(&s->release_lock);
 		(void)pthread_cond_broadcast(&s->released);
@@ -414,7 +471,7 @@ static void leave_all(struct tp_session *s)
 
 /* Reading */
 
-/* Reads one request; *ret_len bytes are there. By read_lock. -EAGAIN: none, try again. Else reading is over. */
+/* Reads one request; *ret_len bytes are there. -EAGAIN: none, try again. Else reading is over. */
 static int read_frame(struct reader *t, size_t *ret_len)
 {
 	struct tp_session *s = t->session;
@@ -422,7 +479,8 @@ static int read_frame(struct reader *t, size_t *ret_len)
 
 	if (k > 0) {
 		ASKED();
-		s->failures = 0;
+		if (atomic_load_explicit(&s->failures, memory_order_relaxed) > 0)
+			atomic_store(&s->failures, 0);
 		*ret_len = (size_t)k;
 		return 0;
 	}
@@ -431,47 +489,34 @@ static int read_frame(struct reader *t, size_t *ret_len)
 	if (errno == EINTR || errno == EAGAIN)
 		return -EAGAIN;
 	/* ENOENT: the request was taken back. Others (EIO, EFAULT: the pool's memory could not be had) cost the one request, which the kernel has answered. */
-	if (errno != ENOENT && ++s->failures > FAILURES_MAX) {
+	if (errno != ENOENT && atomic_fetch_add(&s->failures, 1) >= FAILURES_MAX) {
 		atomic_store(&s->error, -errno);
 		return -errno;
 	}
 	return -EAGAIN;
 }
 
-/* What must be known in the order of reading. By read_lock. */
-static void take_order(struct reader *t, size_t len)
+/* The same, and shows to others that it reads, and a RELEASE. */
+static int read_shown(struct reader *t, size_t *ret_len)
 {
-	struct tp_session *s = t->session;
-	const struct fuse_in_header *h = tp_inbox_header(&t->inbox);
-
-	t->request.order = ++s->order;
-	if (len < sizeof(*h))
-		return;
-	if (h->opcode == FUSE_RELEASE)
-		atomic_store(&t->releasing, t->request.order);
-	atomic_store_explicit(
-		&s->wanted, tp_turns_note(&s->turns, h->pid, s->threads_max), memory_order_relaxed);
-}
-
-/* -EAGAIN, -ETIMEDOUT: nothing for a second. */
-static int read_in_turn(struct reader *t, size_t *ret_len)
-{
-	struct tp_session *s = t->session;
 	int r;
 
-	if (pthread_mutex_trylock(&s->read_lock) != 0) {
-		struct timespec until;
-
-		(void)clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += IDLE_S;
-		if (pthread_mutex_timedlock(&s->read_lock, &until) != 0)
-			return -ETIMEDOUT;
-	}
-	r = atomic_load(&s->leaving) ? -ENODEV : read_frame(t, ret_len);
-	if (r == 0)
-		take_order(t, *ret_len);
-	(void)pthread_mutex_unlock(&s->read_lock);
+	tp_inbox_header(&t->inbox)->len = 0;
+	atomic_store(&t->reading, true);
+	r = atomic_load(&t->session->leaving) ? -ENODEV : read_frame(t, ret_len);
+	show_release(t);
+	atomic_store(&t->reading, false);
 	return r;
+}
+
+/* How many threads is the client that asks worth? When another counts just now, this one is not missed. */
+static void count_client(struct tp_session *s, uint32_t pid)
+{
+	if (pthread_mutex_trylock(&s->turns_lock) != 0)
+		return;
+	atomic_store_explicit(
+		&s->wanted, tp_turns_note(&s->turns, pid, s->threads_max), memory_order_relaxed);
+	(void)pthread_mutex_unlock(&s->turns_lock);
 }
 
 /* 0: a request that may be handled; an errno to answer with; -ENODATA: no reply is wanted or possible. */
@@ -551,19 +596,20 @@ static bool take_turn(struct reader *t)
 	int r;
 
 	tp_inbox_prepare(&t->inbox);
-	r = read_in_turn(t, &len);
-	if (r == -ETIMEDOUT)
-		rest(t, 1);
-	if (r == -ETIMEDOUT || r == -EAGAIN)
-		return true;
-	if (r < 0)
-		return false;
-	if (atomic_load_explicit(&s->active, memory_order_relaxed) <
-		atomic_load_explicit(&s->wanted, memory_order_relaxed))
-		call_reader(s);
-	handle(t, len);
-	if (atomic_load_explicit(&t->releasing, memory_order_relaxed) != 0)
+	r = read_shown(t, &len);
+	if (r == 0) {
+		if (len >= sizeof(struct fuse_in_header))
+			count_client(s, tp_inbox_header(&t->inbox)->pid);
+		if (atomic_load_explicit(&s->active, memory_order_relaxed) <
+			atomic_load_explicit(&s->wanted, memory_order_relaxed))
+			call_reader(s);
+		handle(t, len);
+	}
+	/* Also one that could not be read whole. */
+	if (atomic_load_explicit(&t->releasing, memory_order_relaxed))
 		end_release(t);
+	if (r < 0)
+		return r == -EAGAIN;
 	if (t->blocked) {
 		t->blocked = false;
 		atomic_fetch_add(&s->active, 1);
@@ -576,11 +622,13 @@ static void *reader_run(void *arg)
 	struct reader *t = arg;
 	struct tp_session *s = t->session;
 
+	self = t;
 	while (!atomic_load(&s->leaving)) {
 		if (!take_turn(t))
 			break;
 		rest(t, atomic_load_explicit(&s->wanted, memory_order_relaxed));
 	}
+	self = NULL;
 	leave_all(s);
 	tp_staging_drop(&t->inbox.staging);
 	{
@@ -616,7 +664,7 @@ static void session_fini(struct tp_session *s)
 	(void)pthread_cond_destroy(&s->left);
 	(void)pthread_cond_destroy(&s->called);
 	(void)pthread_mutex_destroy(&s->crew_lock);
-	(void)pthread_mutex_destroy(&s->read_lock);
+	(void)pthread_mutex_destroy(&s->turns_lock);
 	free(s);
 }
 
@@ -634,7 +682,7 @@ static int session_init(const struct tp_session_options *options, struct tp_sess
 		s->threads_max = THREADS_MAX;
 	tp_turns_init(&s->turns);
 	atomic_store(&s->wanted, 1);
-	(void)pthread_mutex_init(&s->read_lock, NULL);
+	(void)pthread_mutex_init(&s->turns_lock, NULL);
 	(void)pthread_mutex_init(&s->crew_lock, NULL);
 	(void)pthread_cond_init(&s->called, NULL);
 	(void)pthread_cond_init(&s->left, NULL);
@@ -695,13 +743,17 @@ int tp_session_new_fd(const struct tp_session_options *options, int fd, struct t
 /* All signals stay away from the session's threads, but the one that wakes them. */
 static void mask_signals(sigset_t *ret_old)
 {
-	struct sigaction act = {.sa_handler = wake};
+	struct sigaction to_wake = {.sa_handler = wake};
+	struct sigaction to_look = {.sa_handler = look, .sa_flags = SA_RESTART};
 	sigset_t set;
 
-	sigemptyset(&act.sa_mask);
-	(void)sigaction(wake_signal(), &act, NULL);
+	sigemptyset(&to_wake.sa_mask);
+	sigemptyset(&to_look.sa_mask);
+	(void)sigaction(wake_signal(), &to_wake, NULL);
+	(void)sigaction(look_signal(), &to_look, NULL);
 	sigfillset(&set);
 	sigdelset(&set, wake_signal());
+	sigdelset(&set, look_signal());
 	/* Faults of our own must show where they happen. */
 	sigdelset(&set, SIGSEGV);
 	sigdelset(&set, SIGBUS);

@@ -4,10 +4,10 @@
  * here, since what the design needs (payload that lands in pool pages, O_TMPFILE, parallel directory operations, mmap on direct files, FOPEN_STREAM,
  * a mount that a successor takes over) is not in libfuse 3.14.
  *
- * Reading. One thread at a time reads /dev/fuse, under read_lock, so that the order of requests is known: a request knows which RELEASEs
- * were read before it, and tp_request_after_releases() waits (microseconds) until those have been handled. While requests come from one
- * client one thread does all, on that client's processor; more join when they come from several in turn. No handler may wait for a request that was not
- * read yet, nor for the notifier: what must wait is parked (struct tp_wait) and answered later from any thread.
+ * Reading. While requests come from one client one thread does all, on that client's processor; more join when they come from several in turn. They read side by
+ * side, so the order of requests is lost, but for what matters: tp_request_after_releases() waits (microseconds) until the RELEASEs that the
+ * kernel sent before a request have been handled. No handler may wait for a request that was not read yet, nor for the notifier: what must wait is
+ * parked (struct tp_wait) and answered later from any thread.
  *
  * Payload. A thread reads into a small head and, behind it, its staging: about 1 MiB of pool pages. A WRITE's bytes therefore lie in pages that the
  * handler may keep (tp_request_take_pages()); the staging is filled up again before the next read, from the heap when the pool has no room.
@@ -58,7 +58,6 @@ struct tp_request {
 	size_t payload_len;
 	struct tp_run runs[TP_PAYLOAD_RUNS_MAX]; /* pool pages that hold the first bytes of it, in order */
 	unsigned runs_count;
-	uint64_t order; /* place in the order of reading */
 };
 
 /* The handler answers by exactly one tp_reply_*() or parks the request; it is called by reading threads. FORGET, BATCH_FORGET: no reply. */
@@ -95,7 +94,10 @@ void tp_session_free(struct tp_session *s);
 /* The INIT flags that the kernel and we agreed on (FUSE_ASYNC_READ, ...; flags2 in the upper half); 0 before INIT. */
 uint64_t tp_session_flags(struct tp_session *s);
 
-/* Waits until every RELEASE that was read before r has been handled; cheap when there is none. Returns true when it had to wait. Not to be called from the handler of a RELEASE. */
+/*
+ * Waits until every RELEASE that the kernel sent before r has been handled. Cheap while one thread serves all, else two switches: for requests that depend on one. Returns
+ * true when one was being handled. Not to be called from the handler of a RELEASE.
+ */
 bool tp_request_after_releases(struct tp_request *r);
 /* A handler that may block for longer than some tens of microseconds (a disk, a peer) says so once, before it does: another thread reads on meanwhile. */
 void tp_request_may_block(struct tp_request *r);

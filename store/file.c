@@ -142,6 +142,9 @@ static int write_checked(struct tp_tree *t, struct tp_who *who, struct tp_gen *g
 
 	if (w->offset > (uint64_t)TP_MAP_SIZE_MAX || w->len > (uint64_t)TP_MAP_SIZE_MAX - w->offset)
 		return -EFBIG;
+	/* A mapping outlives the descriptor. */
+	if (!w->from_cache)
+		tp_draft_set_closing(t, g->draft, false);
 	r = note_writer(t, who, g, w);
 	if (r < 0)
 		return r;
@@ -327,7 +330,10 @@ int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o)
 
 	{
 		TP_RDLOCK(&t->lock);
-		if (!g->draft || (g->state != TP_GEN_DRAFT && !g->object->sample))
+		if (!g->draft)
+			return 0;
+		tp_draft_set_closing(t, g->draft, true);
+		if (g->state != TP_GEN_DRAFT && !g->object->sample)
 			return 0;
 	}
 	end = tp_process_end_of(who->tid);

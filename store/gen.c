@@ -164,9 +164,20 @@ static void leave_drafts(struct tp_gen *g)
 static void forget_draft(struct tp_tree *t, struct tp_gen *g)
 {
 	leave_drafts(g);
+	tp_draft_set_closing(t, g->draft, false);
 	tp_draft_free(g->draft);
 	g->draft = NULL;
 	t->drafts--;
+}
+
+void tp_draft_set_closing(struct tp_tree *t, struct tp_draft *d, bool closing)
+{
+	if (atomic_load(&d->closing) == closing || atomic_exchange(&d->closing, closing) == closing)
+		return;
+	if (closing)
+		atomic_fetch_add(&t->closing, 1);
+	else
+		atomic_fetch_sub(&t->closing, 1);
 }
 
 /* o's visible generation is g (NULL: none) from now on: its directories know how many of their names are hidden. */

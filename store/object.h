@@ -180,8 +180,10 @@ struct tp_draft {
 	uint64_t started_ns;		   /* monotonic */
 	uint64_t missing_from, missing_to; /* bytes of failed writes; from == to: none */
 	int missing_errno;
-	bool synced;	       /* fsync was answered */
-	_Atomic bool mapped;   /* pages written by a mapping came in */
+	bool synced;	     /* fsync was answered */
+	_Atomic bool mapped; /* pages written by a mapping came in */
+	_Atomic bool
+		closing; /* flushed after its last write(): a RELEASE may be on its way; counted in tree.closing */
 	bool appended;	       /* opened with O_APPEND: visible, whatever its name */
 	bool opened_for_write; /* by anybody, ever */
 	bool unlinked;	       /* its name was removed: never published */

@@ -413,6 +413,39 @@ int tp_tree_getattr(
 	return 0;
 }
 
+static bool is_closing(const struct tp_object *o, const struct tp_gen *g)
+{
+	/* What is listed or removed depends on what is published in it. */
+	if (S_ISDIR(o->mode))
+		return o->dir->hidden > 0;
+	if (!S_ISREG(o->mode))
+		return false;
+	for (const struct tp_draft *d = o->drafts; d; d = d->next)
+		if (d->closing)
+			return true;
+	return (g && g->draft && g->draft->closing) || (o->gen && o->gen->draft && o->gen->draft->closing);
+}
+
+bool tp_tree_is_closing(struct tp_tree *t, uint64_t node, const char *name)
+{
+	const struct tp_object *o;
+	const struct tp_name *at;
+	struct tp_node *n;
+
+	if (atomic_load(&t->closing) == 0)
+		return false;
+	TP_RDLOCK(&t->lock);
+	n = tp_tree_node(t, node);
+	if (!n)
+		return false;
+	o = tp_tree_object_of(n);
+	if (!name)
+		return is_closing(
+			o, tp_node_kind(n) == TP_NODE_GEN ? tp_container(n, struct tp_gen, node) : NULL);
+	at = tp_tree_find(t, o, name, strlen(name));
+	return at && is_closing(at->object, NULL);
+}
+
 ssize_t tp_tree_readlink(struct tp_tree *t, uint64_t node, char *buf, size_t len)
 {
 	struct tp_node *n;

@@ -98,6 +98,7 @@ struct tp_tree {
 	uint64_t objects;	       /* regular files with a name; lock */
 	uint64_t directories, others;  /* lock */
 	uint64_t drafts;	       /* lock */
+	_Atomic uint64_t closing;      /* drafts, visible ones too, of which a RELEASE may be on its way */
 	uint64_t number;	       /* the last given out where there is no ledger */
 	_Atomic uint64_t unknown_ends; /* drafts published though how a writer ended is not known */
 
@@ -203,6 +204,9 @@ void tp_tree_count(struct tp_tree *t, struct tp_tree_counts *ret);
 const char *tp_tree_path(struct tp_tree *t, uint64_t node, char *buf, size_t len);
 /* Resolves a path below the mount point without who's permissions. -ENOENT, -ENOTDIR. Counts no reference. */
 int tp_tree_resolve(struct tp_tree *t, const char *path, struct tp_attr *ret, uint64_t *ret_node);
+
+/* Does what is asked of node (and of name in it, unless NULL) depend on a file that somebody is closing? Then the RELEASEs that have come must be handled first. */
+bool tp_tree_is_closing(struct tp_tree *t, uint64_t node, const char *name);
 
 /*
  * Below: for the parts of the store, with t->lock held (exclusively unless it says shared).

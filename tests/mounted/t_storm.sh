@@ -21,3 +21,9 @@ for step in live rename; do
 	ok "$step: temporary names, rename and unlink" "$TP_BUILD/tests/storm/tp-storm" --posix --seconds 2 "$MNT/cache/$step"
 	note "$(cat "$TP_DIR/.out")"
 done
+for step in close success live; do
+	mkdir "$MNT/cache/$step.pairs"
+	"$TIDEPOOL" set "$MNT/cache/$step.pairs" commit=$step
+	ok "$step: what one has closed the next one finds" "$TP_BUILD/tests/storm/tp-handover" --seconds 3 "$MNT/cache/$step.pairs"
+	note "$(cat "$TP_DIR/.out")"
+done
