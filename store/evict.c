@@ -105,7 +105,7 @@ static bool may_go(struct tp_heat_entry *e, void *user)
 			return false;
 	}
 	if (c->pinned_bytes < c->pinned_max && tp_tree_pinned(c->tree, o)) {
-		c->pinned_bytes += g->map.pages * TP_PAGE_BYTES;
+		c->pinned_bytes += tp_map_pages(&g->map) * TP_PAGE_BYTES;
 		return false;
 	}
 	return true;
@@ -129,7 +129,6 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 			return 0;
 		choice.below = tp_tree_object_of(n);
 	}
-	t->evicting = true;
 	while (b->bytes < bytes && b->count < BATCH_MAX) {
 		struct tp_heat_entry *victim;
 		struct tp_gen *g;
@@ -147,9 +146,9 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 		g->busy++;
 		b->gens[b->count++] = g;
 		b->bytes += e->store->tiers[0].ops->own_bytes(&e->store->tiers[0], g);
+		tp_heat_evict(t->heat, victim, tp_gen_heat_key(g->object));
 		tp_tree_drop_object(t, g->object);
 	}
-	t->evicting = false;
 	return b->bytes;
 }
 

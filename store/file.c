@@ -113,14 +113,14 @@ static int write_taken(struct tp_tree *t, struct tp_gen *g, const struct tp_writ
 
 static int write_locked(struct tp_tree *t, struct tp_gen *g, const struct tp_write *w, int64_t *ret_delta)
 {
-	uint64_t before = g->map.pages;
+	uint64_t before = tp_map_pages(&g->map);
 	size_t done;
 	int r;
 
 	r = write_taken(t, g, w, &done);
 	if (r == 0 && done == 0)
 		r = write_copied(t, g, w->offset, w->iov, w->iov_count, 0, w->len);
-	*ret_delta = ((int64_t)g->map.pages - (int64_t)before) * TP_PAGE_BYTES;
+	*ret_delta = ((int64_t)tp_map_pages(&g->map) - (int64_t)before) * TP_PAGE_BYTES;
 	if (r < 0)
 		return r;
 	if (w->offset + w->len > g->size)
@@ -261,9 +261,9 @@ int tp_file_allocate(
 	}
 	{
 		TP_WRLOCK(tp_tree_map_lock(t, g));
-		delta = -(int64_t)g->map.pages;
+		delta = -(int64_t)tp_map_pages(&g->map);
 		r = allocate_locked(t, g, mode, offset, len);
-		delta += (int64_t)g->map.pages;
+		delta += (int64_t)tp_map_pages(&g->map);
 		if (r == 0) {
 			g->mtime_ns = now(t);
 			atomic_store_explicit(&g->object->ctime_ns, g->mtime_ns, memory_order_relaxed);
@@ -293,12 +293,12 @@ int tp_file_resize(struct tp_tree *t, struct tp_gen *g, uint64_t size)
 		return -EFBIG;
 	{
 		TP_WRLOCK(tp_tree_map_lock(t, g));
-		delta = -(int64_t)g->map.pages;
+		delta = -(int64_t)tp_map_pages(&g->map);
 		if (size < g->size)
 			r = tp_map_truncate(&g->map, t->store->pool, size);
 		if (r < 0)
 			return r;
-		delta += (int64_t)g->map.pages;
+		delta += (int64_t)tp_map_pages(&g->map);
 		g->size = size;
 		g->mtime_ns = now(t);
 		atomic_store_explicit(&g->object->ctime_ns, g->mtime_ns, memory_order_relaxed);

@@ -110,6 +110,8 @@ void tp_gen_give_up_old(struct tp_tree *t);
 /* Is g past, and not written by anybody? Who still reads it keeps its bytes: it is never opened for writing, nor truncated. */
 bool tp_gen_is_past(const struct tp_gen *g);
 const char *tp_gen_state_name(const struct tp_gen *g);
+/* By which the order of eviction recognises o when it comes back. */
+uint64_t tp_gen_heat_key(const struct tp_object *o);
 /* May the RELEASE of one of its handles be on its way? Without the lock. */
 void tp_draft_set_closing(struct tp_tree *t, struct tp_draft *d, bool closing);
 /* Its first name came: by linkat after O_TMPFILE. */

@@ -104,7 +104,7 @@ static void leave_old_list(struct tp_tree *t, struct tp_gen *g)
 	if (g->state != TP_GEN_OLD || tp_list_empty(&g->heat.link))
 		return;
 	tp_list_remove(&g->heat.link);
-	atomic_fetch_sub(&t->old_bytes, g->map.pages * TP_PAGE_BYTES);
+	atomic_fetch_sub(&t->old_bytes, tp_map_pages(&g->map) * TP_PAGE_BYTES);
 }
 
 void tp_tree_settle_gen(struct tp_tree *t, struct tp_gen *g)
@@ -126,7 +126,7 @@ void tp_tree_settle_gen(struct tp_tree *t, struct tp_gen *g)
 		if (g->superseded && known) {
 			if (tp_list_empty(&g->heat.link)) {
 				tp_list_push_back(&t->old, &g->heat.link);
-				atomic_fetch_add(&t->old_bytes, g->map.pages * TP_PAGE_BYTES);
+				atomic_fetch_add(&t->old_bytes, tp_map_pages(&g->map) * TP_PAGE_BYTES);
 			}
 			return;
 		}
@@ -190,7 +190,7 @@ static void set_current(struct tp_object *o, struct tp_gen *g)
 	o->gen = g;
 }
 
-static uint64_t heat_key(const struct tp_object *o)
+uint64_t tp_gen_heat_key(const struct tp_object *o)
 {
 	const struct tp_name *n = o->names;
 
@@ -205,7 +205,7 @@ void tp_gen_retire(struct tp_tree *t, struct tp_gen *g, bool superseded)
 		return;
 	if (o->gen == g) {
 		if (tp_heat_holds(&g->heat))
-			tp_heat_remove(t->heat, &g->heat, t->evicting);
+			tp_heat_remove(t->heat, &g->heat);
 		set_current(o, NULL);
 	}
 	/* The writers of a live generation that lost its name go on: POSIX says so, and nobody sees it. */
@@ -292,7 +292,7 @@ static int begin(struct tp_tree *t, struct tp_gen *g, bool empty)
 		g->map = map;
 		g->size = size;
 	}
-	tp_tree_charge(t, g->object, (int64_t)(map.pages * TP_PAGE_BYTES));
+	tp_tree_charge(t, g->object, (int64_t)(tp_map_pages(&map) * TP_PAGE_BYTES));
 	move_to(g, TP_GEN_DRAFT);
 	return 0;
 }
@@ -406,15 +406,15 @@ static void complete(struct tp_tree *t, struct tp_gen *g)
 	g->number = tp_tree_number(t);
 	{
 		TP_WRLOCK(tp_tree_map_lock(t, g));
-		bytes = g->map.pages;
+		bytes = tp_map_pages(&g->map);
 		tp_map_settle(&g->map, t->store->pool, g->size);
-		tp_tree_charge(t, o, ((int64_t)g->map.pages - (int64_t)bytes) * TP_PAGE_BYTES);
-		bytes = g->map.pages * TP_PAGE_BYTES;
+		tp_tree_charge(t, o, ((int64_t)tp_map_pages(&g->map) - (int64_t)bytes) * TP_PAGE_BYTES);
+		bytes = tp_map_pages(&g->map) * TP_PAGE_BYTES;
 	}
 	if (tp_heat_holds(&g->heat))
 		tp_heat_change(t->heat, &g->heat, bytes, tp_tree_depth_of(t, o));
 	else if (!o->sample)
-		tp_heat_add(t->heat, &g->heat, heat_key(o), bytes, tp_tree_depth_of(t, o));
+		tp_heat_add(t->heat, &g->heat, tp_gen_heat_key(o), bytes, tp_tree_depth_of(t, o));
 	if (ttl)
 		tp_evictor_expire(t->store->evictor, g->node.id, now_ns + ttl * TP_NS_PER_S);
 	tp_evictor_kick(t->store->evictor);
@@ -599,7 +599,7 @@ static void hide(struct tp_tree *t, struct tp_who *who, struct tp_gen *g)
 	for (uint32_t i = 0; i < d->writers_count; i++)
 		(void)tp_draft_add_viewer(d, d->writers[i].process.tgid, false);
 	if (tp_heat_holds(&g->heat))
-		tp_heat_remove(t->heat, &g->heat, false);
+		tp_heat_remove(t->heat, &g->heat);
 	set_current(g->object, NULL);
 	move_to(g, TP_GEN_DRAFT);
 	d->next = g->object->drafts;
@@ -634,7 +634,7 @@ void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bo
 		if (was_temporary && !temporary)
 			take_place(t, o);
 		if (tp_heat_holds(&o->gen->heat))
-			tp_heat_change(t->heat, &o->gen->heat, o->gen->map.pages * TP_PAGE_BYTES,
+			tp_heat_change(t->heat, &o->gen->heat, tp_map_pages(&o->gen->map) * TP_PAGE_BYTES,
 				tp_tree_depth_of(t, o));
 	}
 }

@@ -193,9 +193,9 @@ static uint64_t ghost_age_kib(const struct tp_heat *h, const struct ghost *g)
 	return (uint64_t)(stamp_now(h, g->print & 1 ? IN_HOT : IN_FRESH) - g->stamp) << h->stamp_shift;
 }
 
-static void ghost_put(struct tp_heat *h, const struct tp_heat_entry *e)
+static void ghost_put(struct tp_heat *h, int queue, uint64_t key)
 {
-	struct ghost *b = bucket_of(h, e->key), *to = b;
+	struct ghost *b = bucket_of(h, key), *to = b;
 
 	/* The free one, or the one whose queue has given up most since. */
 	for (int i = 0; i < GHOST_WAYS; i++) {
@@ -206,7 +206,7 @@ static void ghost_put(struct tp_heat *h, const struct tp_heat_entry *e)
 		if (ghost_age_kib(h, &b[i]) > ghost_age_kib(h, to))
 			to = &b[i];
 	}
-	*to = (struct ghost){.print = print_of(e->key, e->queue), .stamp = stamp_now(h, e->queue)};
+	*to = (struct ghost){.print = print_of(key, queue), .stamp = stamp_now(h, queue)};
 }
 
 /* Takes the memory of key out. Returns the queue that gave it up, IN_NONE when that is not known or too long ago. */
@@ -394,7 +394,7 @@ void tp_heat_add(
 	uint64_t age_kib = 0;
 	int from, to;
 
-	*e = (struct tp_heat_entry){.key = key, .size_kib = kib_of(size_bytes), .depth = depth};
+	*e = (struct tp_heat_entry){.size_kib = kib_of(size_bytes), .depth = depth};
 	tp_list_init(&e->link);
 	from = ghost_take(h, key, &age_kib);
 	if (from != IN_NONE)
@@ -455,14 +455,19 @@ void tp_heat_change(struct tp_heat *h, struct tp_heat_entry *e, uint64_t size_by
 	e->depth = depth;
 }
 
-void tp_heat_remove(struct tp_heat *h, struct tp_heat_entry *e, bool evicted)
+void tp_heat_evict(struct tp_heat *h, struct tp_heat_entry *e, uint64_t key)
 {
 	if (e->queue == IN_NONE)
 		return;
-	if (evicted) {
-		h->queues[e->queue].gone_kib += e->size_kib;
-		ghost_put(h, e);
-	}
+	h->queues[e->queue].gone_kib += e->size_kib;
+	ghost_put(h, e->queue, key);
+	tp_heat_remove(h, e);
+}
+
+void tp_heat_remove(struct tp_heat *h, struct tp_heat_entry *e)
+{
+	if (e->queue == IN_NONE)
+		return;
 	walks_forget(h, e, true);
 	take_out(h, e);
 }

@@ -16,7 +16,6 @@
 /* Embedded in what can be evicted: keep it small. */
 struct tp_heat_entry {
 	struct tp_list link;  /* in one of the queues; self-linked when in none */
-	uint64_t key;	      /* hash of the name: what a ghost remembers */
 	uint32_t size_kib;    /* rounded up; saturates */
 	uint16_t depth;	      /* place in its prefix chain; the deepest goes first among the cold */
 	uint8_t queue;	      /* which queue it is in; this and what follows are heat.c's own */
@@ -32,19 +31,21 @@ struct tp_heat *tp_heat_new(uint64_t size_bytes);
 /* All entries must have been removed. NULL is allowed. */
 void tp_heat_free(struct tp_heat *h);
 
-/* A new object of size_bytes is there. e is initialised by this. Never fails. */
+/* A new object of size_bytes is there. e is initialised by this. key: a hash of its name, by which its return is recognised. Never fails. */
 void tp_heat_add(
 	struct tp_heat *h, struct tp_heat_entry *e, uint64_t key, uint64_t size_bytes, uint16_t depth);
 /* It was opened for reading. The first time right after it was added counts for nothing: its writer looks at it. */
 void tp_heat_touch(struct tp_heat *h, struct tp_heat_entry *e);
 /* Its depth or size changed (an attribute was set, a live object grew). */
 void tp_heat_change(struct tp_heat *h, struct tp_heat_entry *e, uint64_t size_bytes, uint16_t depth);
-/* It is gone: evicted = true when room was needed (so that its return is recognised), false when somebody removed it. */
-void tp_heat_remove(struct tp_heat *h, struct tp_heat_entry *e, bool evicted);
+/* It goes because room is needed; key as it is then. */
+void tp_heat_evict(struct tp_heat *h, struct tp_heat_entry *e, uint64_t key);
+/* Somebody removed it. */
+void tp_heat_remove(struct tp_heat *h, struct tp_heat_entry *e);
 
 /*
  * The object that should go next for which may_go() says yes (NULL: all may), or NULL when there is none. It stays where it
- * is until tp_heat_remove(). Entries for which may_go() says no are passed over and looked at again next time, after the others;
+ * is until tp_heat_evict() or tp_heat_remove(). Entries for which may_go() says no are passed over and looked at again next time, after the others;
  * a call looks at all entries at most once. may_go() must not call anything here.
  */
 struct tp_heat_entry *tp_heat_victim(

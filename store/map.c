@@ -17,6 +17,13 @@
 /* Edits that need no heap: a FUSE write of 1 MiB touches two pieces. */
 #define EDITS_SMALL 4u
 
+/* The pieces of a map that has several, or is about to. */
+struct vector {
+	uint32_t count, count_max;
+	uint64_t pages; /* of all */
+	struct tp_piece *pieces[];
+};
+
 /* The pieces [from, to) of the vector give way to what the edits made, in order. */
 struct change {
 	struct tp_map *map;
@@ -32,16 +39,33 @@ void tp_map_init(struct tp_map *m)
 	*m = (struct tp_map){.one = NULL};
 }
 
+static struct vector *vector_of(const struct tp_map *m)
+{
+	return m->vector & 1 ? (struct vector *)(m->vector - 1) : NULL;
+}
+
 static struct tp_piece *const *pieces(const struct tp_map *m)
 {
-	return m->count_max ? m->many : &m->one;
+	return m->vector & 1 ? vector_of(m)->pieces : &m->one;
+}
+
+static uint32_t count_of(const struct tp_map *m)
+{
+	return m->vector & 1 ? vector_of(m)->count : m->one != NULL;
+}
+
+uint64_t tp_map_pages(const struct tp_map *m)
+{
+	if (m->vector & 1)
+		return vector_of(m)->pages;
+	return m->one ? tp_piece_count(m->one) : 0;
 }
 
 /* The place of the first piece of that index or a higher one. */
 static uint32_t place_of(const struct tp_map *m, uint64_t index)
 {
 	struct tp_piece *const *all = pieces(m);
-	uint32_t low = 0, high = m->count;
+	uint32_t low = 0, high = count_of(m);
 
 	/* Most writes go to the end. */
 	if (high && tp_piece_index(all[high - 1]) < index)
@@ -61,7 +85,7 @@ static struct tp_piece *piece_of(const struct tp_map *m, uint64_t index)
 {
 	uint32_t place = place_of(m, index);
 
-	return place < m->count && tp_piece_index(pieces(m)[place]) == index ? pieces(m)[place] : NULL;
+	return place < count_of(m) && tp_piece_index(pieces(m)[place]) == index ? pieces(m)[place] : NULL;
 }
 
 /*
@@ -78,7 +102,7 @@ static uint64_t chunk(
 			       ? i + (unsigned)((in_page + max + TP_PAGE_BYTES - 1) / TP_PAGE_BYTES)
 			       : TP_PIECE_PAGES;
 	uint32_t place = place_of(m, index), page;
-	const struct tp_piece *pc = place < m->count ? pieces(m)[place] : NULL;
+	const struct tp_piece *pc = place < count_of(m) ? pieces(m)[place] : NULL;
 
 	*ret = NULL;
 	if (!pc || tp_piece_index(pc) != index) {
@@ -173,42 +197,56 @@ static int change_add(struct change *c, struct tp_piece_plan *plan)
 	return 0;
 }
 
-/* Makes the vector long enough for count pieces. */
+/* Gives v, or a new one, places for count_max pieces. NULL: no memory, and v is as it was. */
+static struct vector *vector_resize(struct vector *v, uint64_t count_max)
+{
+	struct vector *to;
+
+	if (count_max > UINT32_MAX / 2)
+		return NULL;
+	to = realloc(v, sizeof(*to) + count_max * sizeof(to->pieces[0]));
+	if (!to)
+		return NULL;
+	if (!v)
+		to->count = 0;
+	to->count_max = (uint32_t)count_max;
+	return to;
+}
+
+/* Makes sure that count pieces find a place. */
 static int make_room(struct tp_map *m, uint64_t count)
 {
-	struct tp_piece **vector;
-	uint64_t count_max = m->count_max ? m->count_max : 1;
+	struct vector *v = vector_of(m);
+	uint64_t count_max = v ? v->count_max : 1;
 
 	if (count <= count_max)
 		return 0;
-	if (count > UINT32_MAX / 2)
-		return -ENOMEM;
 	count_max *= 2;
 	if (count_max < VECTOR_MIN)
 		count_max = VECTOR_MIN;
 	if (count_max < count)
 		count_max = count;
-	vector = realloc(m->count_max ? m->many : NULL, count_max * sizeof(vector[0]));
-	if (!vector)
+	v = vector_resize(v, count_max);
+	if (!v)
 		return -ENOMEM;
-	if (!m->count_max && m->count)
-		vector[0] = m->one;
-	m->many = vector;
-	m->count_max = (uint32_t)count_max;
+	if (!(m->vector & 1)) {
+		v->count = m->one != NULL;
+		v->pages = tp_map_pages(m);
+		v->pieces[0] = m->one;
+	}
+	m->vector = (uintptr_t)v | 1;
 	return 0;
 }
 
 /* Brings a vector with at most one piece back to the small form. */
 static void shrink(struct tp_map *m)
 {
-	struct tp_piece *one;
+	struct vector *v = vector_of(m);
 
-	if (!m->count_max || m->count > 1)
+	if (!v || v->count > 1)
 		return;
-	one = m->count ? m->many[0] : NULL;
-	free(m->many);
-	m->one = one;
-	m->count_max = 0;
+	m->one = v->count ? v->pieces[0] : NULL;
+	free(v);
 }
 
 /* Does all edits, or, when there is no memory for that, undoes them. Ends the change. */
@@ -216,34 +254,43 @@ static int change_apply(struct change *c)
 {
 	struct tp_map *m = c->map;
 	struct tp_piece **all;
-	uint32_t fresh = 0, k = 0;
+	struct vector *v;
+	uint64_t pages;
+	uint32_t count = count_of(m), fresh = 0, k = 0;
 	int r;
 
 	for (uint32_t i = 0; i < c->count; i++)
 		fresh += c->edits[i].fresh != NULL;
-	r = make_room(m, (uint64_t)m->count - (c->to - c->from) + fresh);
+	r = make_room(m, (uint64_t)count - (c->to - c->from) + fresh);
 	if (r < 0) {
 		change_undo(c);
 		return r;
 	}
-	all = m->count_max ? m->many : &m->one;
+	v = vector_of(m);
+	all = v ? v->pieces : &m->one;
+	pages = tp_map_pages(m);
 	for (uint32_t i = c->from; i < c->to; i++) {
 		while (k < c->count && !c->edits[k].old)
 			k++;
-		m->pages -= tp_piece_count(all[i]);
+		pages -= tp_piece_count(all[i]);
 		if (k < c->count && c->edits[k].old == all[i])
 			tp_piece_edit_done(&c->edits[k++], c->pool);
 		else
 			tp_piece_unref(all[i], c->pool);
 	}
-	if (m->count_max)
-		memmove(all + c->from + fresh, all + c->to, (m->count - c->to) * sizeof(all[0]));
-	m->count = m->count - (c->to - c->from) + fresh;
+	if (v)
+		memmove(all + c->from + fresh, all + c->to, (count - c->to) * sizeof(all[0]));
+	else if (c->to > c->from)
+		m->one = NULL;
 	for (uint32_t i = 0, at = c->from; i < c->count; i++) {
 		if (!c->edits[i].fresh)
 			continue;
 		all[at++] = c->edits[i].fresh;
-		m->pages += tp_piece_count(c->edits[i].fresh);
+		pages += tp_piece_count(c->edits[i].fresh);
+	}
+	if (v) {
+		v->count = count - (c->to - c->from) + fresh;
+		v->pages = pages;
 	}
 	change_end(c);
 	shrink(m);
@@ -291,14 +338,14 @@ static int fill(struct tp_map *m, struct tp_pool *p, uint64_t offset, uint64_t e
 	if (first > last)
 		return 0;
 	/* What cannot succeed shall not ask for a lot of memory first. */
-	if ((end - offset) / TP_PAGE_BYTES > m->pages + tp_pool_free_pages(p))
+	if ((end - offset) / TP_PAGE_BYTES > tp_map_pages(m) + tp_pool_free_pages(p))
 		return -ENOSPC;
 	r = change_begin(&c, m, p, last - first + 1);
 	if (r < 0)
 		return r;
 	c.from = place_of(m, first);
 	for (c.to = c.from; first <= last; first++) {
-		struct tp_piece *old = c.to < m->count ? pieces(m)[c.to] : NULL;
+		struct tp_piece *old = c.to < count_of(m) ? pieces(m)[c.to] : NULL;
 		struct tp_piece_plan plan;
 
 		if (old && tp_piece_index(old) != first)
@@ -364,7 +411,7 @@ int tp_map_adopt(
 		return r;
 	c.from = place_of(m, first);
 	for (c.to = c.from; first * TP_PIECE_BYTES < end; first++) {
-		struct tp_piece *old = c.to < m->count ? pieces(m)[c.to] : NULL;
+		struct tp_piece *old = c.to < count_of(m) ? pieces(m)[c.to] : NULL;
 		struct tp_piece_plan plan;
 		uint32_t from, to;
 
@@ -452,7 +499,7 @@ int tp_map_punch(struct tp_map *m, struct tp_pool *p, uint64_t offset, uint64_t 
 	(void)change_begin(&c, m, p, 2);
 	c.from = c.to = place_of(m, first);
 	/* The piece where it begins, when it goes on before that or after the end. */
-	if (c.to < m->count && tp_piece_index(pieces(m)[c.to]) == first &&
+	if (c.to < count_of(m) && tp_piece_index(pieces(m)[c.to]) == first &&
 		(offset % TP_PIECE_BYTES || (first == last && end % TP_PIECE_BYTES))) {
 		r = punch_edge(&c, offset, end, &head);
 		if (r < 0)
@@ -460,10 +507,10 @@ int tp_map_punch(struct tp_map *m, struct tp_pool *p, uint64_t offset, uint64_t 
 		if (!head)
 			c.from = ++c.to;
 	}
-	while (c.to < m->count && tp_piece_index(pieces(m)[c.to]) <= last &&
+	while (c.to < count_of(m) && tp_piece_index(pieces(m)[c.to]) <= last &&
 		(tp_piece_index(pieces(m)[c.to]) < last || end % TP_PIECE_BYTES == 0))
 		c.to++;
-	if (last > first && c.to < m->count && tp_piece_index(pieces(m)[c.to]) == last) {
+	if (last > first && c.to < count_of(m) && tp_piece_index(pieces(m)[c.to]) == last) {
 		r = punch_edge(&c, offset, end, &tail);
 		if (r < 0)
 			goto undo;
@@ -493,30 +540,30 @@ int tp_map_truncate(struct tp_map *m, struct tp_pool *p, uint64_t size)
 
 void tp_map_fini(struct tp_map *m, struct tp_pool *p)
 {
-	for (uint32_t i = 0; i < m->count; i++)
+	for (uint32_t i = 0; i < count_of(m); i++)
 		tp_piece_unref(pieces(m)[i], p);
-	if (m->count_max)
-		free(m->many);
+	free(vector_of(m));
 	tp_map_init(m);
 }
 
 int tp_map_clone(const struct tp_map *m, struct tp_map *ret)
 {
-	struct tp_map copy;
+	const struct vector *from = vector_of(m);
+	struct vector *v;
 
-	tp_map_init(&copy);
 	tp_map_init(ret);
-	if (m->count > 1) {
-		copy.many = malloc(m->count * sizeof(copy.many[0]));
-		if (!copy.many)
-			return -ENOMEM;
-		copy.count_max = m->count;
+	if (!from) {
+		ret->one = m->one ? tp_piece_ref(m->one) : NULL;
+		return 0;
 	}
-	for (uint32_t i = 0; i < m->count; i++)
-		(copy.count_max ? copy.many : &copy.one)[i] = tp_piece_ref(pieces(m)[i]);
-	copy.count = m->count;
-	copy.pages = m->pages;
-	*ret = copy;
+	v = vector_resize(NULL, from->count);
+	if (!v)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < from->count; i++)
+		v->pieces[i] = tp_piece_ref(from->pieces[i]);
+	v->count = from->count;
+	v->pages = from->pages;
+	ret->vector = (uintptr_t)v | 1;
 	return 0;
 }
 
@@ -551,11 +598,11 @@ void tp_map_settle(struct tp_map *m, struct tp_pool *p, uint64_t size)
 	uint64_t index = size / TP_PIECE_BYTES;
 	uint32_t place = place_of(m, index), bytes = size % TP_PAGE_BYTES;
 	unsigned i = size % TP_PIECE_BYTES / TP_PAGE_BYTES;
-	struct tp_piece **vector;
+	struct vector *v;
 	struct tp_piece *pc;
 
 	/* What was reserved beyond the end; not if a shared piece had to be copied for it. */
-	pc = place < m->count && tp_piece_index(pieces(m)[place]) == index ? pieces(m)[place] : NULL;
+	pc = place < count_of(m) && tp_piece_index(pieces(m)[place]) == index ? pieces(m)[place] : NULL;
 	if (pc && size % TP_PIECE_BYTES && !tp_piece_is_own(pc))
 		(void)tp_map_truncate(m, p, (index + 1) * TP_PIECE_BYTES);
 	else
@@ -565,13 +612,11 @@ void tp_map_settle(struct tp_map *m, struct tp_pool *p, uint64_t size)
 	if (pc && tp_piece_is_own(pc) && bytes && bytes <= TP_SLOT_BYTES_MAX && tp_piece_page(pc, i) &&
 		pc->first + pc->span == i + 1)
 		(void)page_to_slot(m, p, place, i, bytes);
-	if (!m->count_max || m->count == m->count_max)
-		return;
-	vector = realloc(m->many, m->count * sizeof(vector[0]));
-	if (!vector)
-		return;
-	m->many = vector;
-	m->count_max = m->count;
+	v = vector_of(m);
+	if (v && v->count < v->count_max)
+		v = vector_resize(v, v->count);
+	if (v)
+		m->vector = (uintptr_t)v | 1;
 }
 
 /* Looking */
@@ -649,7 +694,7 @@ static uint64_t hole_or_data(const struct tp_map *m, uint64_t offset, uint64_t m
 {
 	uint64_t index = offset / TP_PIECE_BYTES, len;
 	uint32_t place = place_of(m, index);
-	const struct tp_piece *pc = place < m->count ? pieces(m)[place] : NULL;
+	const struct tp_piece *pc = place < count_of(m) ? pieces(m)[place] : NULL;
 	unsigned i = offset % TP_PIECE_BYTES / TP_PAGE_BYTES, j = i + 1;
 
 	*ret_hole = true;
@@ -715,7 +760,7 @@ uint64_t tp_map_own_bytes(const struct tp_map *m)
 {
 	uint64_t bytes = 0;
 
-	for (uint32_t i = 0; i < m->count; i++) {
+	for (uint32_t i = 0; i < count_of(m); i++) {
 		struct tp_piece *pc = pieces(m)[i];
 
 		if (!tp_piece_is_own(pc))

@@ -30,15 +30,12 @@
 
 struct tp_piece;
 
+/* One word, since nearly all maps have one piece. */
 struct tp_map {
 	union {
-		struct tp_piece *one;	/* count_max == 0: at most one piece, here */
-		struct tp_piece **many; /* else a vector of count_max, sorted by offset */
+		struct tp_piece *one; /* the only piece, NULL: none; unless the lowest bit is set */
+		uintptr_t vector;     /* then the rest is the address of map.c's vector of several */
 	};
-	uint32_t count;
-	uint32_t count_max;
-	uint64_t
-		pages; /* pages and parts of pages that are mapped here, shared ones too; in st_blocks' sense */
 };
 
 void tp_map_init(struct tp_map *m);
@@ -91,5 +88,7 @@ void tp_map_settle(struct tp_map *m, struct tp_pool *p, uint64_t size);
 /* Are the first size bytes the same? */
 bool tp_map_equal(const struct tp_map *a, const struct tp_map *b, const struct tp_pool *p, uint64_t size);
 
+/* Pages and parts of pages that are mapped here, shared ones too; in st_blocks' sense. */
+uint64_t tp_map_pages(const struct tp_map *m);
 /* Bytes of the pool that would be free if this map alone went: pieces that nobody shares. */
 uint64_t tp_map_own_bytes(const struct tp_map *m);

@@ -18,12 +18,15 @@ struct tp_object *tp_object_new(uint64_t ino, uint32_t mode, uint32_t uid, uint3
 	if (!o)
 		return NULL;
 	o->node.id = ino;
-	atomic_init(&o->node.kind_and_lookups, (uint64_t)TP_NODE_OBJECT << 56);
-	o->mode = mode;
+	o->mode = (uint16_t)mode;
 	o->uid = uid;
 	o->gid = gid;
-	o->atime_ns = o->mtime_ns = now_ns;
+	o->atime_ns = now_ns;
 	atomic_init(&o->ctime_ns, now_ns);
+	if (S_ISREG(mode))
+		return o;
+	atomic_init(&o->node.kind_and_lookups, (uint64_t)TP_NODE_OBJECT << 56);
+	o->mtime_ns = now_ns;
 	if (S_ISDIR(mode)) {
 		o->dir = calloc(1, sizeof(*o->dir));
 		if (!o->dir) {
@@ -79,9 +82,9 @@ struct tp_extra *tp_object_extra(struct tp_object *o)
 
 void tp_object_kill_suid(struct tp_object *o)
 {
-	o->mode &= ~(uint32_t)S_ISUID;
+	o->mode &= (uint16_t)~S_ISUID;
 	if (o->mode & S_IXGRP)
-		o->mode &= ~(uint32_t)S_ISGID;
+		o->mode &= (uint16_t)~S_ISGID;
 }
 
 static struct tp_xattr **find_xattr(const struct tp_object *o, const char *name)

@@ -73,8 +73,8 @@ struct tp_name {
 	struct tp_object *parent;
 	struct tp_object *object;
 	struct tp_name *next_of_object;
-	uint64_t cookie; /* place in the directory; grows with each name */
-	uint8_t len;
+	uint64_t cookie : 56; /* place in the directory; grows with each name */
+	uint64_t len : 8;
 	char bytes[]; /* len of them, no terminator */
 };
 
@@ -108,27 +108,48 @@ struct tp_extra {
 	struct tp_locks locks;
 };
 
+/*
+ * There are many of these: what only regular files have lies where the others have what they alone need.
+ *
+ * A regular file is no node, its generations are; but its number is where a node's is, since it is the inode number of all.
+ */
 struct tp_object {
-	struct tp_node node; /* a regular file's has an id (the inode number) and is in no table */
-	uint32_t mode, uid, gid, nlink;
+	union {
+		struct tp_node node;
+		struct {
+			struct tp_gen *gen; /* regular: the current generation, or NULL */
+			uint64_t regular_id;
+			struct tp_draft *drafts; /* regular: newest first */
+		};
+	};
+	uint16_t mode;
+	bool recorded : 1; /* the ledger has it */
+	bool sample : 1;   /* lies in a stream: never evicted */
+	bool unnamed : 1;  /* from O_TMPFILE, and without a name so far */
+	uint32_t uid, gid, nlink;
 	_Atomic uint64_t ctime_ns; /* writes move it without tree.lock */
 	uint64_t atime_ns;
-	uint64_t mtime_ns;     /* a regular file's is its generation's */
-	struct tp_name *names; /* the first decides which policy holds */
+	struct tp_name *names;	/* the first decides which policy holds */
+	struct tp_extra *extra; /* or NULL */
 	union {
-		struct tp_gen *gen; /* regular: the current generation, or NULL */
-		struct tp_dir *dir;
-		char *target; /* symbolic link */
-		uint64_t rdev;
+		struct {
+			_Atomic uint64_t
+				charged; /* regular: pool bytes that its directories' bytes_below count for it */
+			uint32_t gens; /* regular: generations that point here, all states */
+		};
+		struct {
+			union {
+				struct tp_dir *dir;
+				char *target; /* symbolic link */
+				uint64_t rdev;
+			};
+			uint64_t mtime_ns; /* a regular file's is its generation's */
+		};
 	};
-	struct tp_draft *drafts;  /* newest first */
-	struct tp_extra *extra;	  /* or NULL */
-	_Atomic uint64_t charged; /* pool bytes that its directories' bytes_below count for it */
-	uint32_t gens;		  /* generations that point here, all states */
-	bool recorded;		  /* the ledger has it */
-	bool sample;		  /* lies in a stream: never evicted */
-	bool unnamed;		  /* from O_TMPFILE, and without a name so far */
 };
+
+_Static_assert(offsetof(struct tp_object, regular_id) == offsetof(struct tp_object, node.id),
+	"the number is in the same place");
 
 enum tp_gen_state { TP_GEN_RESERVED, TP_GEN_DRAFT, TP_GEN_LIVE, TP_GEN_PUBLISHED, TP_GEN_OLD, TP_GEN_GONE };
 

@@ -148,7 +148,7 @@ int tp_record_decode(uint64_t ino, const void *value, size_t len, struct tp_obje
 	at += sizeof(head);
 	target_len = le16toh(head.target_len);
 	if (head.version != TP_RECORD_VERSION || (size_t)(end - at) < target_len || target_len >= PATH_MAX ||
-		S_ISREG(le32toh(head.mode)) ||
+		le32toh(head.mode) > UINT16_MAX || S_ISREG(le32toh(head.mode)) ||
 		(S_ISLNK(le32toh(head.mode)) ? target_len == 0 : target_len != 0))
 		return -EBADMSG;
 	o = tp_object_new(ino, le32toh(head.mode), le32toh(head.uid), le32toh(head.gid), 0);

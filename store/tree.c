@@ -270,7 +270,7 @@ void tp_tree_attr(struct tp_tree *t, const struct tp_object *o, const struct tp_
 		.uid = o->uid,
 		.gid = o->gid,
 		.atime_ns = o->atime_ns,
-		.mtime_ns = o->mtime_ns,
+		.mtime_ns = S_ISREG(o->mode) ? o->ctime_ns : o->mtime_ns,
 		.ctime_ns = o->ctime_ns,
 	};
 	if (S_ISDIR(o->mode)) {
@@ -284,7 +284,7 @@ void tp_tree_attr(struct tp_tree *t, const struct tp_object *o, const struct tp_
 		TP_RDLOCK(tp_tree_map_lock(t, content));
 
 		ret->size = content->size;
-		ret->blocks = content->map.pages * (TP_PAGE_BYTES / 512);
+		ret->blocks = tp_map_pages(&content->map) * (TP_PAGE_BYTES / 512);
 		ret->mtime_ns = content->mtime_ns;
 	} else if (!S_ISREG(o->mode)) {
 		ret->rdev = o->rdev;
@@ -549,7 +549,7 @@ void tp_tree_count(struct tp_tree *t, struct tp_tree_counts *ret)
 		TP_RDLOCK(tp_tree_map_lock(t, g));
 
 		if (!g->object->sample)
-			ret->written_bytes += g->map.pages * TP_PAGE_BYTES;
+			ret->written_bytes += tp_map_pages(&g->map) * TP_PAGE_BYTES;
 	}
 }
 

@@ -105,7 +105,6 @@ struct tp_tree {
 	/* Superseded generations that are not open but that the kernel may be about to open, by their heat.link: oldest first. lock */
 	struct tp_list old;
 	_Atomic uint64_t old_bytes;
-	bool evicting; /* lock: what is dropped now goes because room is needed */
 	/* Threads that were told ESTALE once and must be served next time. retries_lock. */
 	struct {
 		pid_t tid;

@@ -51,7 +51,7 @@ int tp_tree_add_name(struct tp_tree *t, struct tp_object *dir, const char *name,
 	tp_table_add(&t->names, &n->link);
 	/* The first name stays the first: it decides which rules hold, and whose directories count the bytes. */
 	struct tp_name **last = &o->names;
-	uint64_t charged = o->names ? 0 : atomic_exchange(&o->charged, 0);
+	uint64_t charged = S_ISREG(o->mode) && !o->names ? atomic_exchange(&o->charged, 0) : 0;
 
 	while (*last)
 		last = &(*last)->next_of_object;
@@ -74,7 +74,7 @@ static void remove_name(struct tp_tree *t, struct tp_name *n)
 {
 	struct tp_object *o = n->object;
 	struct tp_name **at = &o->names;
-	uint64_t charged = o->names == n ? atomic_load(&o->charged) : 0;
+	uint64_t charged = S_ISREG(o->mode) && o->names == n ? atomic_load(&o->charged) : 0;
 
 	/* The first name's directories are charged: the next one's are from now on. */
 	if (charged)
@@ -703,12 +703,11 @@ static void set_times(struct tp_object *o, struct tp_gen *g, const struct tp_set
 {
 	if (set->set_atime)
 		o->atime_ns = set->atime_ns;
-	if (set->set_mtime) {
+	if (set->set_mtime && g) {
+		g->mtime_ns = set->mtime_ns;
+		g->mtime_set = true;
+	} else if (set->set_mtime) {
 		o->mtime_ns = set->mtime_ns;
-		if (g) {
-			g->mtime_ns = set->mtime_ns;
-			g->mtime_set = true;
-		}
 	}
 	o->ctime_ns = set->set_ctime ? set->ctime_ns : now_ns;
 }

@@ -100,9 +100,11 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_object *o, 
 		t->quota_hint = o->node.id;
 	if (strcmp(key, "ttl") == 0)
 		expire_below(t, o);
-	if (strcmp(key, "depth") == 0 && S_ISREG(o->mode) && o->gen && tp_heat_holds(&o->gen->heat))
-		tp_heat_change(
-			t->heat, &o->gen->heat, o->gen->map.pages * TP_PAGE_BYTES, tp_tree_depth_of(t, o));
+	if (strcmp(key, "depth") == 0 && S_ISREG(o->mode) && o->gen && tp_heat_holds(&o->gen->heat)) {
+		TP_RDLOCK(tp_tree_map_lock(t, o->gen));
+		tp_heat_change(t->heat, &o->gen->heat, tp_map_pages(&o->gen->map) * TP_PAGE_BYTES,
+			tp_tree_depth_of(t, o));
+	}
 	tp_tree_note_object(t, o);
 	return 0;
 }
@@ -172,10 +174,13 @@ static int explain_file(
 	char name[32];
 
 	used += (size_t)snprintf(buf + used, len - used, "state: %s\n", tp_gen_state_name(g));
-	used += (size_t)snprintf(buf + used, len - used,
-		"tier: %s\nsize: %" PRIu64 "\nheld bytes: %" PRIu64 "\n",
-		tp_tier_names(t->store, g, name, sizeof(name)) ? name : "none", g->size,
-		g->map.pages * TP_PAGE_BYTES);
+	{
+		TP_RDLOCK(tp_tree_map_lock(t, g));
+		used += (size_t)snprintf(buf + used, len - used,
+			"tier: %s\nsize: %" PRIu64 "\nheld bytes: %" PRIu64 "\n",
+			tp_tier_names(t->store, g, name, sizeof(name)) ? name : "none", g->size,
+			tp_map_pages(&g->map) * TP_PAGE_BYTES);
+	}
 	used += (size_t)snprintf(
 		buf + used, len - used, "generation: %" PRIu64 "\nopen: %u\n", g->number, g->opens);
 	used += (size_t)snprintf(buf + used, len - used, "can be evicted: %s\n",

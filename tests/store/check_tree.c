@@ -150,7 +150,7 @@ static const char *check_gen(struct check *c, const struct tp_gen *g)
 
 	HOLDS(S_ISREG(g->object->mode), "gen %" PRIu64, g->node.id);
 	o->gens++;
-	o->pages += g->map.pages;
+	o->pages += tp_map_pages(&g->map);
 	HOLDS(g->direct_opens <= g->opens, "gen %" PRIu64, g->node.id);
 	HOLDS(old == (g->state == TP_GEN_OLD && g->superseded && known && !g->opens && !g->busy),
 		"gen %" PRIu64 " is %s", g->node.id, tp_gen_state_name(g));
@@ -158,7 +158,7 @@ static const char *check_gen(struct check *c, const struct tp_gen *g)
 		GOES_ON(check_draft(c, g));
 	switch ((enum tp_gen_state)g->state) {
 	case TP_GEN_RESERVED:
-		HOLDS(g->draft && g->map.pages == 0 && g->opens == 0, "gen %" PRIu64, g->node.id);
+		HOLDS(g->draft && tp_map_pages(&g->map) == 0 && g->opens == 0, "gen %" PRIu64, g->node.id);
 		HOLDS(known || in_list(&c->tree->awaiting, &g->draft->awaiting), "gen %" PRIu64, g->node.id);
 		break;
 	case TP_GEN_DRAFT:
@@ -177,7 +177,7 @@ static const char *check_gen(struct check *c, const struct tp_gen *g)
 		HOLDS(g->opens || g->busy || old, "gen %" PRIu64, g->node.id);
 		break;
 	case TP_GEN_GONE:
-		HOLDS(g->map.pages == 0 && known && !g->draft, "gen %" PRIu64, g->node.id);
+		HOLDS(tp_map_pages(&g->map) == 0 && known && !g->draft, "gen %" PRIu64, g->node.id);
 		break;
 	}
 	return NULL;
@@ -287,7 +287,7 @@ static const char *check_counts(struct check *c)
 	tp_list_each (l, &t->writing)
 		writing++;
 	tp_list_each (l, &t->old)
-		old_bytes += tp_container(l, struct tp_gen, heat.link)->map.pages * TP_PAGE_BYTES;
+		old_bytes += tp_map_pages(&tp_container(l, struct tp_gen, heat.link)->map) * TP_PAGE_BYTES;
 	HOLDS(t->objects == c->regular, "%" PRIu64 ", %" PRIu64, t->objects, c->regular);
 	HOLDS(t->directories == c->directories, "%" PRIu64 ", %" PRIu64, t->directories, c->directories);
 	HOLDS(t->others == c->others, "%" PRIu64 ", %" PRIu64, t->others, c->others);

@@ -40,7 +40,10 @@ static bool holds(const struct pool *p, unsigned i)
 
 static void gone(struct pool *p, struct tp_heat_entry *e, bool evicted)
 {
-	tp_heat_remove(p->heat, e, evicted);
+	if (evicted)
+		tp_heat_evict(p->heat, e, key_of((unsigned)(e - p->e)));
+	else
+		tp_heat_remove(p->heat, e);
 	cr_assert_not(tp_heat_holds(e));
 	p->held--;
 }
@@ -124,7 +127,7 @@ Test(heat, without_memory_there_is_none_and_nothing_is_allocated_later)
 	for (unsigned i = 0; i < 100; i++)
 		tp_heat_add(h, &e[i], key_of(i), MIB, 1);
 	for (unsigned i = 0; i < 100; i++)
-		tp_heat_remove(h, tp_heat_victim(h, NULL, NULL), true);
+		tp_heat_evict(h, tp_heat_victim(h, NULL, NULL), i);
 	cr_assert_eq(heap_asked_count(), count);
 	tp_heat_free(h);
 }
@@ -183,8 +186,8 @@ Test(heat, sizes_are_rounded_up_and_saturate)
 	cr_assert_eq(b.size_kib, UINT32_MAX);
 	tp_heat_change(h, &b, 0, 0);
 	cr_assert_eq(b.size_kib, 0);
-	tp_heat_remove(h, &a, true);
-	tp_heat_remove(h, &b, true);
+	tp_heat_evict(h, &a, 1);
+	tp_heat_evict(h, &b, 2);
 	tp_heat_free(h);
 }
 
@@ -452,7 +455,10 @@ Test(heat, what_has_gone_is_not_looked_at_any_more)
 			cr_assert(!left[i] || memcmp(&e[i], &wiped, sizeof(wiped)) == 0, "%u", i);
 			tp_heat_add(h, &e[i], key_of(i), MIB, (uint16_t)(i % 10 + 1));
 		} else if (what == 0 || what == 5) {
-			tp_heat_remove(h, &e[i], what == 0);
+			if (what == 0)
+				tp_heat_evict(h, &e[i], key_of(i));
+			else
+				tp_heat_remove(h, &e[i]);
 			memcpy(&e[i], &wiped, sizeof(wiped));
 			left[i] = true;
 		} else {
@@ -463,7 +469,7 @@ Test(heat, what_has_gone_is_not_looked_at_any_more)
 	}
 	for (unsigned i = 0; i < N; i++) {
 		if (there[i])
-			tp_heat_remove(h, &e[i], false);
+			tp_heat_remove(h, &e[i]);
 	}
 	tp_heat_free(h);
 }

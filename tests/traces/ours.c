@@ -38,7 +38,7 @@ static void ours_free(void *cache)
 
 	for (uint32_t i = 0; i < c->trace->n_objects; i++)
 		if (ours_has(c, i))
-			tp_heat_remove(c->heat, &c->entries[i], false);
+			tp_heat_remove(c->heat, &c->entries[i]);
 	tp_heat_free(c->heat);
 	free(c->entries);
 	free(c);
@@ -62,7 +62,7 @@ static void ours_insert(void *cache, uint32_t id)
 		struct tp_heat_entry *e = tp_heat_victim(c->heat, NULL, NULL);
 
 		c->held_kib -= e->size_kib;
-		tp_heat_remove(c->heat, e, true);
+		tp_heat_evict(c->heat, e, c->trace->objects[e - c->entries].key);
 	}
 	tp_heat_add(c->heat, &c->entries[id], o->key, (uint64_t)o->size_kib * 1024, o->depth);
 	c->held_kib += o->size_kib;
