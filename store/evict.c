@@ -184,6 +184,14 @@ static uint64_t evict(struct tp_evictor *e, uint64_t bytes, uint64_t below_node,
 
 /* Times to live: a heap, soonest first. */
 
+/* When g's time to live is over; 0: it has none. */
+static uint64_t due_ns(struct tp_tree *t, const struct tp_gen *g)
+{
+	uint64_t ttl_s = g->object->sample ? 0 : tp_tree_ttl_of(t, g->object);
+
+	return ttl_s ? (g->published_s + ttl_s) * TP_NS_PER_S : 0;
+}
+
 static void sift_down(struct expiry *heap, size_t count, size_t i)
 {
 	for (;;) {
@@ -202,24 +210,67 @@ static void sift_down(struct expiry *heap, size_t count, size_t i)
 	}
 }
 
-void tp_evictor_expire(struct tp_evictor *e, uint64_t node, uint64_t at_wall_ns)
+/* The generation at node when a time to live may run out for it, or NULL: of what is being written its publication comes again. */
+static struct tp_gen *mortal(struct tp_tree *t, uint64_t node, uint64_t *ret_due_ns)
+{
+	struct tp_node *n = tp_tree_node(t, node);
+	struct tp_gen *g = n && tp_node_kind(n) == TP_NODE_GEN ? tp_container(n, struct tp_gen, node) : NULL;
+
+	if (!g || g->state != TP_GEN_PUBLISHED)
+		return NULL;
+	*ret_due_ns = due_ns(t, g);
+	return *ret_due_ns ? g : NULL;
+}
+
+/* Leaves one time for each generation that still has one. */
+static void drop_stale(struct tp_evictor *e)
+{
+	struct tp_tree *t = e->store->tree;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < e->heap_count; i++) {
+		uint64_t due;
+		struct tp_gen *g = mortal(t, e->heap[i].node, &due);
+
+		if (!g || g->noted)
+			continue;
+		g->noted = true;
+		e->heap[kept++] = (struct expiry){due, g->node.id};
+	}
+	e->heap_count = kept;
+	for (size_t i = 0; i < kept; i++)
+		tp_container(tp_tree_node(t, e->heap[i].node), struct tp_gen, node)->noted = false;
+	for (size_t i = kept / 2; i-- > 0;)
+		sift_down(e->heap, kept, i);
+}
+
+/* A place for one more. When all are taken the stale ones go, and only if those were the fewer it grows. -ENOMEM. */
+static int make_place(struct tp_evictor *e)
+{
+	size_t max = e->heap_max ? e->heap_max * 2 : 64;
+	struct expiry *heap;
+
+	if (e->heap_count < e->heap_max)
+		return 0;
+	drop_stale(e);
+	if (e->heap_count < e->heap_max / 2)
+		return 0;
+	heap = realloc(e->heap, max * sizeof(*heap));
+	if (!heap)
+		return e->heap_count < e->heap_max ? 0 : -ENOMEM;
+	e->heap = heap;
+	e->heap_max = max;
+	return 0;
+}
+
+static void note_expiry(struct tp_evictor *e, uint64_t node, uint64_t at_wall_ns)
 {
 	size_t i;
-
-	if (!e)
-		return;
 	TP_LOCK(&e->lock);
-	if (e->heap_count == e->heap_max) {
-		size_t max = e->heap_max ? e->heap_max * 2 : 64;
-		struct expiry *heap = realloc(e->heap, max * sizeof(*heap));
 
-		if (!heap) {
-			tp_events_say(
-				e->store->events, "ttl", "no memory to remember a time to live, ignoring it");
-			return;
-		}
-		e->heap = heap;
-		e->heap_max = max;
+	if (make_place(e) < 0) {
+		tp_events_say(e->store->events, "ttl", "no memory to remember a time to live, ignoring it");
+		return;
 	}
 	i = e->heap_count++;
 	e->heap[i] = (struct expiry){at_wall_ns, node};
@@ -230,6 +281,20 @@ void tp_evictor_expire(struct tp_evictor *e, uint64_t node, uint64_t at_wall_ns)
 		e->heap[(i - 1) / 2] = x;
 		i = (i - 1) / 2;
 	}
+}
+
+void tp_evictor_expire(struct tp_evictor *e, struct tp_gen *g)
+{
+	uint64_t due = e ? due_ns(e->store->tree, g) : 0;
+
+	if (due)
+		note_expiry(e, g->node.id, due);
+}
+
+size_t tp_evictor_expiries(struct tp_evictor *e)
+{
+	TP_LOCK(&e->lock);
+	return e->heap_count;
 }
 
 static bool pop_due(struct tp_evictor *e, uint64_t now_ns, struct expiry *ret)
@@ -247,26 +312,18 @@ static bool pop_due(struct tp_evictor *e, uint64_t now_ns, struct expiry *ret)
 static void expire(struct tp_evictor *e, uint64_t node, uint64_t now_ns)
 {
 	struct tp_tree *t = e->store->tree;
-	struct tp_node *n;
 	struct tp_gen *g;
-	uint64_t ttl_s;
+	uint64_t due;
 
 	TP_WRLOCK(&t->lock);
-	n = tp_tree_node(t, node);
-	if (!n || tp_node_kind(n) != TP_NODE_GEN)
+	g = mortal(t, node, &due);
+	if (!g)
 		return;
-	g = tp_container(n, struct tp_gen, node);
-	ttl_s = tp_tree_ttl_of(t, g->object);
-	if (g->object->gen != g || ttl_s == 0 || g->object->sample)
-		return;
-	if (g->state == TP_GEN_LIVE || is_promised(g->object) ||
-		g->object->ctime_ns + ttl_s * TP_NS_PER_S > now_ns) {
-		uint64_t from = g->object->ctime_ns;
-
-		if (g->state == TP_GEN_LIVE || is_promised(g->object))
-			from = now_ns;
-
-		tp_evictor_expire(e, node, from + ttl_s * TP_NS_PER_S);
+	/* An opener is on its way to a draft that starts from it. */
+	if (is_promised(g->object) && due < now_ns + TICK_NS)
+		due = now_ns + TICK_NS;
+	if (due > now_ns) {
+		note_expiry(e, node, due);
 		return;
 	}
 	tp_stats_add(&e->store->stats, TP_STAT_EXPIRED, 1);

@@ -8,11 +8,13 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "store/list.h"
 
 struct tp_store;
+struct tp_gen;
 struct tp_evictor;
 
 struct tp_room_waiter {
@@ -37,7 +39,9 @@ bool tp_evictor_unwait(struct tp_evictor *e, struct tp_room_waiter *w);
 void tp_evictor_kick(struct tp_evictor *e);
 /* A rule changed: the thread looks at all of them. NULL is allowed. */
 void tp_evictor_look(struct tp_evictor *e);
-/* The generation at node is to be looked at then: its time to live may be over. NULL is allowed. */
-void tp_evictor_expire(struct tp_evictor *e, uint64_t node, uint64_t at_wall_ns);
+/* Notes when g's time to live is over, as the rules are now; nothing when it has none. With tree.lock held exclusively. NULL is allowed. */
+void tp_evictor_expire(struct tp_evictor *e, struct tp_gen *g);
+/* How many times to live are noted. Some are of generations that are gone, but not more than of those that are there, in the long run. */
+size_t tp_evictor_expiries(struct tp_evictor *e);
 /* Bytes that are on their way to being free. */
 uint64_t tp_evictor_pending_bytes(struct tp_evictor *e);

@@ -396,11 +396,15 @@ static bool is_stream_name(struct tp_tree *t, const struct tp_name *n)
 	return tp_tree_is_stream(t, n->parent) && !tp_tree_is_temporary(n->parent, n->bytes, n->len);
 }
 
+static void note_publication(struct tp_tree *t, struct tp_gen *g)
+{
+	g->published_s = (uint32_t)((tp_wall_ns(t->store->clock) + TP_NS_PER_S - 1) / TP_NS_PER_S);
+}
+
 /* What a generation that stops changing gets: a number, its place in the order of eviction, a time to live. */
 static void complete(struct tp_tree *t, struct tp_gen *g)
 {
 	struct tp_object *o = g->object;
-	uint64_t ttl = tp_tree_ttl_of(t, o), now_ns = tp_wall_ns(t->store->clock);
 	uint64_t bytes;
 
 	g->number = tp_tree_number(t);
@@ -415,8 +419,8 @@ static void complete(struct tp_tree *t, struct tp_gen *g)
 		tp_heat_change(t->heat, &g->heat, bytes, tp_tree_depth_of(t, o));
 	else if (!o->sample)
 		tp_heat_add(t->heat, &g->heat, tp_gen_heat_key(o), bytes, tp_tree_depth_of(t, o));
-	if (ttl)
-		tp_evictor_expire(t->store->evictor, g->node.id, now_ns + ttl * TP_NS_PER_S);
+	note_publication(t, g);
+	tp_evictor_expire(t->store->evictor, g);
 	tp_evictor_kick(t->store->evictor);
 }
 
@@ -519,6 +523,7 @@ static void same_bytes(struct tp_tree *t, struct tp_gen *g)
 		t->store->events, "dedup", "%s", tp_events_quote(path, strlen(path), quoted, sizeof(quoted)));
 	tp_stats_add(&t->store->stats, TP_STAT_DEDUPED, 1);
 	o->gen->mtime_ns = g->mtime_ns;
+	note_publication(t, o->gen);
 	o->ctime_ns = tp_wall_ns(t->store->clock);
 	tp_tree_tell_node(t, o->gen->node.id);
 	tp_gen_retire(t, g, false);
@@ -631,8 +636,10 @@ void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bo
 		   (temporary || step == TP_COMMIT_LIVE)) {
 		show(t, own->gen);
 	} else if (o->gen && o->gen->state == TP_GEN_PUBLISHED) {
-		if (was_temporary && !temporary)
+		if (was_temporary && !temporary) {
 			take_place(t, o);
+			note_publication(t, o->gen);
+		}
 		if (tp_heat_holds(&o->gen->heat))
 			tp_heat_change(t->heat, &o->gen->heat, tp_map_pages(&o->gen->map) * TP_PAGE_BYTES,
 				tp_tree_depth_of(t, o));

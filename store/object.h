@@ -163,12 +163,14 @@ struct tp_gen {
 	uint32_t opens;		/* handles */
 	uint32_t direct_opens;	/* of them, those that bypass the page cache */
 	uint32_t busy;		/* somebody looks at the content without a handle: it must stay */
+	uint32_t published_s;	/* wall time, rounded up; what `ttl` counts from */
 	struct tp_draft *draft; /* what is known of the writers; NULL when nobody writes */
 	struct tp_heat_entry heat;
 	uint8_t state;	 /* enum tp_gen_state */
 	bool drop_cache; /* was written past the page cache: the next cached open must not keep pages */
 	bool mtime_set;	 /* by utimens, after the last write() */
 	bool superseded; /* OLD because a newer one was published, or another file took its name */
+	bool noted;	 /* only while the evictor looks through its times to live */
 };
 
 /* A process that wrote, or opened for writing. */

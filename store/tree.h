@@ -228,6 +228,8 @@ void tp_tree_tell_node(struct tp_tree *t, uint64_t node);
 enum tp_commit tp_tree_commit_of(struct tp_tree *t, const struct tp_object *parent);
 bool tp_tree_pinned(struct tp_tree *t, const struct tp_object *o);
 uint64_t tp_tree_ttl_of(struct tp_tree *t, const struct tp_object *o);
+/* What is inherited may be another from now on: objects in and below top get what follows from it. */
+void tp_tree_rules_changed(struct tp_tree *t, struct tp_object *top);
 uint16_t tp_tree_depth_of(struct tp_tree *t, const struct tp_object *o);
 bool tp_tree_in_samples(struct tp_tree *t, const struct tp_object *o);
 bool tp_tree_is_stream(struct tp_tree *t, const struct tp_object *dir);

@@ -143,10 +143,13 @@ static void drop_name(struct tp_tree *t, struct tp_name *n, bool tell, bool beat
 	/* The kernel knows of one node that lost a link: the one that who sees. */
 	if (S_ISREG(o->mode) && o->gen && o->drafts)
 		tp_tree_tell_node(t, o->gen->node.id);
-	if (!o->names)
+	if (!o->names) {
 		nameless(t, o, beaten);
-	else
-		tp_tree_note_object(t, o);
+		return;
+	}
+	tp_tree_note_object(t, o);
+	/* Another name may decide now. */
+	tp_tree_rules_changed(t, o);
 }
 
 void tp_tree_drop_name(struct tp_tree *t, struct tp_name *n, bool tell)
@@ -571,7 +574,8 @@ static void move_name(struct tp_tree *t, struct tp_name *n, struct tp_name *move
 	tp_tree_note_name(t, moved, false);
 }
 
-static void moved_object(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bool was_temporary)
+static void moved_object(struct tp_tree *t, struct tp_who *who, struct tp_name *n,
+	const struct tp_object *from, bool was_temporary)
 {
 	struct tp_object *o = n->object;
 
@@ -579,6 +583,8 @@ static void moved_object(struct tp_tree *t, struct tp_who *who, struct tp_name *
 	tp_tree_note_object(t, o);
 	if (S_ISREG(o->mode) && o->names == n)
 		tp_gen_renamed(t, who, n, was_temporary);
+	if (tp_tree_ttl_of(t, from) != tp_tree_ttl_of(t, n->parent))
+		tp_tree_rules_changed(t, o);
 }
 
 static void terminated(const struct tp_name *n, char text[NAME_MAX + 1])
@@ -619,8 +625,8 @@ static int exchange_locked(struct tp_tree *t, struct tp_who *who, struct tp_name
 	move_name(t, b, moved_b);
 	b = tp_steal_ptr(moved_b);
 	move_name(t, by_way, a);
-	moved_object(t, who, a, temp_a);
-	moved_object(t, who, b, temp_b);
+	moved_object(t, who, a, dir_a, temp_a);
+	moved_object(t, who, b, dir_b, temp_b);
 	touch_dir(t, dir_a);
 	touch_dir(t, dir_b);
 	return 0;
@@ -667,7 +673,7 @@ static int rename_locked(struct tp_tree *t, struct tp_who *who, uint64_t from_pa
 	if (target)
 		drop_name(t, target, false, true);
 	move_name(t, n, moved);
-	moved_object(t, who, moved, was_temporary);
+	moved_object(t, who, moved, from_dir, was_temporary);
 	touch_dir(t, from_dir);
 	touch_dir(t, to_dir);
 	return 0;

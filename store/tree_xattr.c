@@ -32,22 +32,20 @@ static int check_name(const char *name)
 	return name[5] ? 0 : -EINVAL;
 }
 
-static void expire_one(struct tp_tree *t, const struct tp_object *o)
+static void rules_of_one_changed(struct tp_tree *t, struct tp_object *o)
 {
-	uint64_t ttl_s = tp_tree_ttl_of(t, o);
-
-	if (o->gen && ttl_s)
-		tp_evictor_expire(t->store->evictor, o->gen->node.id, o->ctime_ns + ttl_s * TP_NS_PER_S);
+	if (o->gen && o->gen->state == TP_GEN_PUBLISHED)
+		tp_evictor_expire(t->store->evictor, o->gen);
 }
 
-/* Objects in and below top that were published before a time to live was set on it. Without recursion: a tree may be deeper than a stack. */
-static void expire_below(struct tp_tree *t, struct tp_object *top)
+/* Without recursion: a tree may be deeper than a stack. */
+void tp_tree_rules_changed(struct tp_tree *t, struct tp_object *top)
 {
 	struct tp_object *dir = top;
 	uint64_t cookie = 0;
 
 	if (S_ISREG(top->mode))
-		expire_one(t, top);
+		rules_of_one_changed(t, top);
 	if (!S_ISDIR(top->mode))
 		return;
 	for (;;) {
@@ -58,7 +56,7 @@ static void expire_below(struct tp_tree *t, struct tp_object *top)
 			cookie = 0;
 		} else if (n) {
 			if (S_ISREG(n->object->mode))
-				expire_one(t, n->object);
+				rules_of_one_changed(t, n->object);
 			cookie = n->cookie;
 		} else if (dir == top) {
 			return;
@@ -99,7 +97,7 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_object *o, 
 	if (extra->policy.quota_bytes)
 		t->quota_hint = o->node.id;
 	if (strcmp(key, "ttl") == 0)
-		expire_below(t, o);
+		tp_tree_rules_changed(t, o);
 	if (strcmp(key, "depth") == 0 && S_ISREG(o->mode) && o->gen && tp_heat_holds(&o->gen->heat)) {
 		TP_RDLOCK(tp_tree_map_lock(t, o->gen));
 		tp_heat_change(t->heat, &o->gen->heat, tp_map_pages(&o->gen->map) * TP_PAGE_BYTES,

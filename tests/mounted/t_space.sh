@@ -301,7 +301,13 @@ gone()
 {
 	[ ! -e "$1" ]
 }
+changed_and_gone()
+{
+	! chmod 600 "$1" 2>/dev/null
+}
+echo two >"$MNT/cache/t/two"
 ok "an object is gone after its ttl" eventually 10 gone "$MNT/cache/t/one"
+ok "also one whose mode is changed again and again" eventually 10 changed_and_gone "$MNT/cache/t/two"
 ok "and no other" test -e "$MNT/cache/stays"
 rm "$MNT/cache/stays"
 rmdir "$MNT/cache/t"

@@ -515,6 +515,136 @@ Test(evict, an_object_goes_when_its_time_is_over_and_not_before)
 	fixture_close(&f);
 }
 
+Test(evict, what_moves_the_change_time_of_an_object_gives_it_no_more_time_to_live)
+{
+	struct fixture f;
+	struct tp_setattr mode = {.set_mode = true, .mode = 0600};
+	struct tp_entry e;
+	uint64_t d, node;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	cr_assert_eq(set_rule(&f, d, "ttl", "60"), 0);
+	put(&f, d, "mode", "x");
+	put(&f, d, "linked", "x");
+	put(&f, d, "renamed", "x");
+	put(&f, d, "attribute", "x");
+	put(&f, d, "kept", "x");
+	move_time(&f, 40 * TP_NS_PER_S);
+	cr_assert_eq(tp_tree_setattr(f.tree, &f.me, node_of(&f, &f.me, d, "mode"), NULL, &mode, &e), 0);
+	cr_assert_eq(link_as(&f, &f.me, d, "linked", TP_NODE_CACHE, "link"), 0);
+	cr_assert_eq(rename_as(&f, &f.me, d, "renamed", d, "moved", 0), 0);
+	node = node_of(&f, &f.me, d, "attribute");
+	cr_assert_eq(tp_tree_set_xattr(f.tree, &f.me, node, "user.x", "1", 1, 0), 0);
+	/* The same bytes again are a publication. */
+	put(&f, d, "kept", "x");
+	cr_assert_eq(tp_stats_get(&f.store->stats, TP_STAT_DEDUPED), 1);
+	move_time(&f, 21 * TP_NS_PER_S);
+	wait_gone(&f, d, "mode");
+	wait_gone(&f, d, "linked");
+	wait_gone(&f, TP_NODE_CACHE, "link");
+	wait_gone(&f, d, "moved");
+	wait_gone(&f, d, "attribute");
+	cr_assert(sees(&f, &f.me, d, "kept"));
+	move_time(&f, 40 * TP_NS_PER_S);
+	wait_gone(&f, d, "kept");
+	fixture_close(&f);
+}
+
+Test(evict, a_rename_from_a_temporary_name_starts_the_time_to_live)
+{
+	struct fixture f;
+	uint64_t d;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	cr_assert_eq(set_rule(&f, d, "ttl", "60"), 0);
+	put(&f, d, ".x.tmp", "x");
+	put(&f, d, ".y.tmp", "y");
+	move_time(&f, 40 * TP_NS_PER_S);
+	cr_assert_eq(rename_as(&f, &f.me, d, ".x.tmp", d, "x", 0), 0);
+	move_time(&f, 30 * TP_NS_PER_S);
+	wait_gone(&f, d, ".y.tmp");
+	cr_assert(sees(&f, &f.me, d, "x"));
+	move_time(&f, 31 * TP_NS_PER_S);
+	wait_gone(&f, d, "x");
+	fixture_close(&f);
+}
+
+Test(evict, a_time_to_live_counts_from_the_publication_however_it_comes_to_hold)
+{
+	struct fixture f;
+	uint64_t short_lived, changed, d, sub;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	short_lived = make_dir(&f, TP_NODE_CACHE, "short");
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	sub = make_dir(&f, d, "sub");
+	changed = make_dir(&f, TP_NODE_CACHE, "changed");
+	cr_assert_eq(set_rule(&f, short_lived, "ttl", "60"), 0);
+	put(&f, TP_NODE_CACHE, "file", "x");
+	put(&f, TP_NODE_CACHE, "named first", "x");
+	put(&f, sub, "below", "x");
+	put(&f, TP_NODE_CACHE, "exchanged", "x");
+	put(&f, short_lived, "out", "x");
+	put(&f, changed, "longer", "x");
+	cr_assert_eq(set_rule(&f, changed, "ttl", "60"), 0);
+	cr_assert_eq(link_as(&f, &f.me, TP_NODE_CACHE, "named first", short_lived, "named next"), 0);
+	move_time(&f, 40 * TP_NS_PER_S);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "file", short_lived, "file", 0), 0);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, "d", short_lived, "d", 0), 0);
+	cr_assert_eq(
+		rename_as(&f, &f.me, TP_NODE_CACHE, "exchanged", short_lived, "out", RENAME_EXCHANGE), 0);
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "named first"), 0);
+	move_time(&f, 19 * TP_NS_PER_S);
+	cr_assert(get_room(&f, TP_PAGE_BYTES, 0), "the thread has been round");
+	cr_assert(sees(&f, &f.me, short_lived, "file"));
+	cr_assert(sees(&f, &f.me, sub, "below"));
+	cr_assert_eq(set_rule(&f, changed, "ttl", "1000"), 0);
+	move_time(&f, 2 * TP_NS_PER_S);
+	wait_gone(&f, short_lived, "file");
+	wait_gone(&f, sub, "below");
+	wait_gone(&f, short_lived, "out");
+	wait_gone(&f, short_lived, "named next");
+	cr_assert(sees(&f, &f.me, TP_NODE_CACHE, "exchanged"), "it left in time");
+	cr_assert(sees(&f, &f.me, changed, "longer"));
+	cr_assert_eq(set_rule(&f, changed, "ttl", "61"), 0);
+	wait_gone(&f, changed, "longer");
+	fixture_close(&f);
+}
+
+Test(evict, what_is_overwritten_again_and_again_is_noted_a_few_times_only)
+{
+	struct fixture f;
+	char name[16];
+
+	fixture_open(&f, 8 * MIB, NULL);
+	cr_assert_eq(set_rule(&f, TP_NODE_CACHE, "ttl", "3600"), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		(void)snprintf(name, sizeof(name), "keep%u", i);
+		put(&f, TP_NODE_CACHE, name, "x");
+	}
+	for (unsigned i = 0; i < 2000; i++) {
+		(void)snprintf(name, sizeof(name), "%u", i);
+		put(&f, TP_NODE_CACHE, "x", name);
+	}
+	cr_assert_leq(tp_evictor_expiries(f.store->evictor), 256);
+	/* A rule that is set again and again notes all that is below it. */
+	for (unsigned i = 0; i < 100; i++)
+		cr_assert_eq(set_rule(&f, TP_NODE_CACHE, "ttl", i % 2 ? "1800" : "60"), 0);
+	cr_assert_leq(tp_evictor_expiries(f.store->evictor), 256);
+	move_time(&f, 1799 * TP_NS_PER_S);
+	cr_assert(get_room(&f, TP_PAGE_BYTES, 0), "the thread has been round");
+	cr_assert_eq(count_names(&f, TP_NODE_CACHE, "keep", 100), 100);
+	move_time(&f, 2 * TP_NS_PER_S);
+	wait_gone(&f, TP_NODE_CACHE, "x");
+	while (count_names(&f, TP_NODE_CACHE, "keep", 100) > 0)
+		(void)usleep(1000);
+	while (tp_evictor_expiries(f.store->evictor) > 0)
+		(void)usleep(1000);
+	fixture_close(&f);
+}
+
 Test(evict, overwriting_starts_the_time_to_live_anew_and_a_draft_outlives_the_old)
 {
 	struct fixture f;
