@@ -21,6 +21,8 @@
 #define TICK_NS TP_NS_PER_S
 /* What may be pinned at most, of the pool. */
 #define PINNED_PCT_MAX 75u
+/* When nothing below a directory that is above its quota may go, it is looked at again after that. */
+#define QUOTA_REST_NS (10 * TP_NS_PER_S)
 
 struct expiry {
 	uint64_t at_wall_ns;
@@ -65,7 +67,8 @@ static void let_go(void *arg)
 		}
 	}
 	atomic_fetch_sub(&b->evictor->pending_bytes, b->bytes);
-	tp_evictor_kick(b->evictor);
+	/* A directory may still be above its quota. */
+	tp_evictor_look(b->evictor);
 	free(b);
 }
 
@@ -120,6 +123,7 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 		.spare_temporary = true,
 		.pinned_max = tp_pool_size_pages(e->store->pool) * TP_PAGE_BYTES / 100 * PINNED_PCT_MAX,
 	};
+	uint64_t got = 0;
 	TP_WRLOCK(&t->lock);
 
 	if (below_node) {
@@ -129,7 +133,7 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 			return 0;
 		choice.below = tp_tree_object_of(n);
 	}
-	while (b->bytes < bytes && b->count < BATCH_MAX) {
+	while (got < bytes && b->count < BATCH_MAX) {
 		struct tp_heat_entry *victim;
 		struct tp_gen *g;
 
@@ -146,6 +150,8 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 		g->busy++;
 		b->gens[b->count++] = g;
 		b->bytes += e->store->tiers[0].ops->own_bytes(&e->store->tiers[0], g);
+		/* What a quota counts, or what will be free. */
+		got = below_node ? got + tp_map_pages(&g->map) * TP_PAGE_BYTES : b->bytes;
 		tp_heat_evict(t->heat, victim, tp_gen_heat_key(g->object));
 		tp_tree_drop_object(t, g->object);
 	}
@@ -437,20 +443,47 @@ static void make_room(struct tp_evictor *e)
 	}
 }
 
-static void keep_quotas(struct tp_evictor *e)
+/* A directory that is above its quota, and by how much; 0: none is, or all of those rest. */
+static uint64_t above_quota(struct tp_evictor *e, uint64_t *ret_bytes)
 {
 	struct tp_tree *t = e->store->tree;
-	uint64_t node = 0;
+	TP_RDLOCK(&t->lock);
 
-	if (atomic_load(&t->quotas) == 0 || atomic_load(&e->pending_bytes) > 0)
-		return;
-	{
-		TP_RDLOCK(&t->lock);
-		node = t->quota_hint;
+	tp_list_each (l, &t->limited) {
+		const struct tp_dir *d = tp_container(l, struct tp_dir, limited);
+		const struct tp_extra *x = d->self->extra;
+		uint64_t below = atomic_load(&d->bytes_below);
+
+		if (below > x->policy.quota_bytes && x->quota_rest_ns <= tp_mono_ns(e->store->clock)) {
+			*ret_bytes = below - x->policy.quota_bytes;
+			return d->self->node.id;
+		}
 	}
-	/* Set below what was there already: the next round goes on until it holds or nothing may go. */
-	if (node && over_quota(e, node, 0) && evict(e, 64 * TP_PAGE_BYTES, node, true) > 0)
-		tp_evictor_kick(e);
+	return 0;
+}
+
+static void rest(struct tp_evictor *e, uint64_t node)
+{
+	struct tp_tree *t = e->store->tree;
+	struct tp_node *n;
+
+	TP_WRLOCK(&t->lock);
+	n = tp_tree_node(t, node);
+	if (n)
+		tp_tree_object_of(n)->extra->quota_rest_ns = tp_mono_ns(e->store->clock) + QUOTA_REST_NS;
+}
+
+/* A quota may be set below what is there already, or a subtree be moved to where there is no room for it. */
+static void keep_quotas(struct tp_evictor *e)
+{
+	uint64_t node, bytes;
+
+	if (atomic_load(&e->store->tree->quotas) == 0)
+		return;
+	/* The end of a batch wakes the thread: what is on its way may be counted still. */
+	while (atomic_load(&e->pending_bytes) == 0 && (node = above_quota(e, &bytes)) != 0)
+		if (evict(e, bytes, node, true) == 0)
+			rest(e, node);
 }
 
 static void *run(void *arg)

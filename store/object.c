@@ -36,6 +36,7 @@ struct tp_object *tp_object_new(uint64_t ino, uint32_t mode, uint32_t uid, uint3
 		o->dir->next_cookie = 16; /* lower ones are "." and ".." */
 		o->dir->self = o;
 		tp_list_init(&o->dir->dirty);
+		tp_list_init(&o->dir->limited);
 	}
 	return o;
 }

@@ -90,6 +90,7 @@ struct tp_dir {
 	_Atomic uint64_t hits, misses; /* of everything below; kept for the first directories of cache/ */
 	uint32_t hidden;	       /* names of which only their writers know */
 	struct tp_list dirty;	       /* in tree.dirty */
+	struct tp_list limited;	       /* in tree.limited */
 	struct tp_object *self;
 };
 
@@ -105,6 +106,7 @@ struct tp_xattr {
 struct tp_extra {
 	struct tp_xattr *xattrs;
 	struct tp_policy policy;
+	uint64_t quota_rest_ns; /* monotonic: nothing below it could go, and the evictor looks again then */
 	struct tp_locks locks;
 };
 

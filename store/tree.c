@@ -103,6 +103,7 @@ int tp_tree_new(struct tp_store *s, struct tp_err *err, struct tp_tree **ret)
 	tp_list_init(&t->dirty);
 	tp_list_init(&t->awaiting);
 	tp_list_init(&t->writing);
+	tp_list_init(&t->limited);
 	r = init_locks(t);
 	if (r == 0)
 		r = tp_table_init(&t->nodes, hash_of_node);
@@ -679,6 +680,19 @@ void tp_tree_charge(struct tp_tree *t, struct tp_object *o, int64_t delta_bytes)
 	atomic_fetch_add_explicit(&o->charged, (uint64_t)delta_bytes, memory_order_relaxed);
 	for (struct tp_object *d = tp_object_parent(o); d; d = tp_object_parent(d))
 		atomic_fetch_add_explicit(&d->dir->bytes_below, (uint64_t)delta_bytes, memory_order_relaxed);
+}
+
+void tp_tree_limit(struct tp_tree *t, struct tp_object *dir, bool limited)
+{
+	struct tp_list *link = &dir->dir->limited;
+
+	if (limited == !tp_list_empty(link))
+		return;
+	if (limited)
+		tp_list_push_back(&t->limited, link);
+	else
+		tp_list_remove(link);
+	atomic_fetch_add(&t->quotas, limited ? 1 : (uint64_t)-1);
 }
 
 struct tp_object *tp_tree_over_quota(struct tp_tree *t, const struct tp_object *o, uint64_t more_bytes)

@@ -93,8 +93,8 @@ struct tp_tree {
 	struct tp_object *root, *cache, *samples;
 	struct tp_heat *heat; /* lock, exclusively */
 	struct tp_tree_hooks hooks;
-	_Atomic uint64_t quotas;       /* directories with a quota */
-	uint64_t quota_hint;	       /* the node whose quota was set last; lock */
+	struct tp_list limited;	       /* directories with a quota; lock */
+	_Atomic uint64_t quotas;       /* how many they are */
 	uint64_t objects;	       /* regular files with a name; lock */
 	uint64_t directories, others;  /* lock */
 	uint64_t drafts;	       /* lock */
@@ -262,6 +262,8 @@ void tp_tree_expect_none(struct tp_tree *t, struct tp_who *who);
 void tp_tree_count_use(struct tp_tree *t, struct tp_object *dir, bool hit);
 /* Is it a temporary name in dir, also by dir's own glob? shared */
 bool tp_tree_is_temporary(const struct tp_object *dir, const char *name, size_t len);
+/* dir has a quota from now on, or has none. */
+void tp_tree_limit(struct tp_tree *t, struct tp_object *dir, bool limited);
 /* The directory whose quota o would pass with more_bytes, or NULL. shared */
 struct tp_object *tp_tree_over_quota(struct tp_tree *t, const struct tp_object *o, uint64_t more_bytes);
 const char *tp_tree_path_locked(struct tp_tree *t, uint64_t node, char *buf, size_t len); /* shared */

@@ -114,12 +114,12 @@ static void nameless(struct tp_tree *t, struct tp_object *o, bool beaten)
 			tp_gen_retire(t, o->gen, beaten);
 		o->gens--;
 	} else {
-		if (S_ISDIR(o->mode))
+		if (S_ISDIR(o->mode)) {
 			t->directories--;
-		else
+			tp_tree_limit(t, o, false);
+		} else {
 			t->others--;
-		if (o->extra && o->extra->policy.quota_bytes)
-			atomic_fetch_sub(&t->quotas, 1);
+		}
 		tp_tree_note_gone(t, o);
 	}
 	tp_tree_settle_object(t, o);
@@ -783,9 +783,8 @@ static int load_node(const void *key, size_t key_len, const void *value, size_t 
 	fixed->mtime_ns = o->mtime_ns;
 	fixed->ctime_ns = o->ctime_ns;
 	fixed->extra = tp_steal_ptr(o->extra);
-	/* Others are counted with their name. */
-	if (fixed->extra && fixed->extra->policy.quota_bytes)
-		atomic_fetch_add(&t->quotas, 1);
+	/* Others are listed with their name. */
+	tp_tree_limit(t, fixed, fixed->extra && fixed->extra->policy.quota_bytes);
 	fixed->recorded = true;
 	tp_object_free(o);
 	return 0;
@@ -810,12 +809,12 @@ static int load_name(const void *key, size_t key_len, const void *value, size_t 
 	r = tp_tree_add_name(t, tp_tree_object_of(parent), (const char *)key + 8, key_len - 8, o, NULL);
 	if (r < 0)
 		return r;
-	if (S_ISDIR(o->mode))
+	if (S_ISDIR(o->mode)) {
 		t->directories++;
-	else if (o->nlink == 1)
+		tp_tree_limit(t, o, o->extra && o->extra->policy.quota_bytes);
+	} else if (o->nlink == 1) {
 		t->others++;
-	if (o->extra && o->extra->policy.quota_bytes)
-		atomic_fetch_add(&t->quotas, 1);
+	}
 	return 0;
 }
 

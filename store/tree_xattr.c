@@ -70,7 +70,7 @@ void tp_tree_rules_changed(struct tp_tree *t, struct tp_object *top)
 static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_object *o, const char *key,
 	const void *value, size_t len)
 {
-	bool is_dir = S_ISDIR(o->mode), had_quota;
+	bool is_dir = S_ISDIR(o->mode);
 	bool is_stream = tp_tree_in_samples(t, o) && is_dir;
 	struct tp_extra *extra;
 	int r;
@@ -88,14 +88,13 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_object *o, 
 	extra = tp_object_extra(o);
 	if (!extra)
 		return -ENOMEM;
-	had_quota = extra->policy.quota_bytes > 0;
 	r = tp_policy_set(&extra->policy, key, value, len, is_dir, is_stream);
 	if (r < 0)
 		return r;
-	if ((extra->policy.quota_bytes > 0) != had_quota)
-		atomic_fetch_add(&t->quotas, had_quota ? (uint64_t)-1 : 1);
-	if (extra->policy.quota_bytes)
-		t->quota_hint = o->node.id;
+	extra->quota_rest_ns = 0;
+	/* One that was removed has nothing to limit. */
+	if (is_dir)
+		tp_tree_limit(t, o, o->names && extra->policy.quota_bytes);
 	if (strcmp(key, "ttl") == 0)
 		tp_tree_rules_changed(t, o);
 	if (strcmp(key, "depth") == 0 && S_ISREG(o->mode) && o->gen && tp_heat_holds(&o->gen->heat)) {
@@ -136,7 +135,8 @@ int tp_tree_set_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, cons
 		if (r < 0)
 			return r;
 	}
-	tp_evictor_look(t->store->evictor);
+	if (key)
+		tp_evictor_look(t->store->evictor);
 	return tp_tree_record(t);
 }
 

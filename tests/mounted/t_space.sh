@@ -291,6 +291,34 @@ assert put(f"{q}/deep/again", MIB) is None
 assert len(os.listdir(o)) == 30, "nothing outside went"
 PY
 rm -rf "$MNT/cache/q" "$MNT/cache/outside"
+ok "a directory above its quota is brought down though nobody writes there" python3 - "$MNT" <<'PY'
+from space import *
+def held(path):
+    return sum(os.stat(f"{path}/{n}").st_blocks * 512 for n in os.listdir(path))
+def comes_down(path, to):
+    until = time.monotonic() + 30
+    while True:
+        try:
+            if held(path) <= to:
+                return len(os.listdir(path)) > 0
+        except FileNotFoundError:
+            pass  # went between the two
+        assert time.monotonic() < until, f"{path} holds {held(path)}"
+        time.sleep(0.05)
+dirs = [mkdir(f"lower{i}") for i in range(3)]
+for d in dirs:
+    for i in range(12):
+        assert put(f"{d}/{i}", MIB) is None
+for d in dirs[:2]:
+    os.setxattr(d, "user.tidepool.quota", b"8M")
+assert comes_down(dirs[0], 8 * MIB) and comes_down(dirs[1], 8 * MIB)
+assert len(os.listdir(dirs[2])) == 12, "it has no quota"
+into = mkdir("limited")
+os.setxattr(into, "user.tidepool.quota", b"8M")
+os.rename(dirs[2], f"{into}/moved")
+assert comes_down(f"{into}/moved", 8 * MIB)
+PY
+rm -rf "$MNT"/cache/lower[0-9] "$MNT/cache/limited"
 
 # --- ttl
 mkdir "$MNT/cache/t"

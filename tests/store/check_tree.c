@@ -259,7 +259,10 @@ static const char *check_dir(struct check *c, const struct seen *s)
 	HOLDS(o->names || o == c->tree->root || (tp_node_lookups(&o->node) > 0 && d->names == 0),
 		"directory %" PRIu64, o->node.id);
 	c->directories += o->names != NULL;
-	c->quotas += o->extra && o->extra->policy.quota_bytes;
+	HOLDS(in_list(&c->tree->limited, &d->limited) ==
+			(o->names && o->extra && o->extra->policy.quota_bytes),
+		"directory %" PRIu64, o->node.id);
+	c->quotas += !tp_list_empty(&d->limited);
 	return NULL;
 }
 

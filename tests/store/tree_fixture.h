@@ -37,7 +37,7 @@ struct fixture {
 	char told[1 << 16]; /* lock; names and nodes that the kernel was told of: "PARENT/NAME ", "NODE " */
 	size_t told_len;
 	/* lock; done() of evictions that the kernel has not heard of yet, when hold is set */
-	bool hold;
+	_Atomic bool hold;
 	void (*held[64])(void *arg);
 	void *held_arg[64];
 	unsigned held_count;
