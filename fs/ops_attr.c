@@ -153,14 +153,11 @@ void tp_op_statfs(struct tp_fs *fs, struct tp_request *r)
 {
 	struct fuse_statfs_out out = {0};
 	struct tp_tree_counts counts;
-	uint64_t total = tp_pool_size_pages(fs->store->pool),
-		 free_pages = tp_pool_free_pages(fs->store->pool);
-	uint64_t available = free_pages;
+	uint64_t total = tp_pool_size_pages(fs->store->pool), available;
 
-	/* What can be evicted counts as available: clients that watch f_bavail would start deleting. */
 	tp_tree_count(fs->tree, &counts);
-	if (counts.cache_bytes > counts.written_bytes)
-		available += (counts.cache_bytes - counts.written_bytes) / TP_PAGE_BYTES;
+	/* What can be evicted counts as available: clients that watch f_bavail would start deleting. */
+	available = tp_evictor_available_bytes(fs->store->evictor) / TP_PAGE_BYTES;
 	if (available > total)
 		available = total;
 	out.st.blocks = total;

@@ -41,7 +41,7 @@ struct tp_evictor {
 	size_t heap_count, heap_max;
 	_Atomic bool idle; /* the thread sleeps and nobody kicked it */
 	_Atomic bool has_waiters;
-	_Atomic uint64_t pending_bytes;
+	_Atomic uint64_t pending_bytes; /* changed with tree.lock held exclusively */
 	uint64_t high_pages,
 		low_pages; /* free pages: below the first it is above `high`, at the second at `low` */
 };
@@ -65,8 +65,8 @@ static void let_go(void *arg)
 			b->gens[i]->busy--;
 			tp_tree_settle_gen(t, b->gens[i]);
 		}
+		atomic_fetch_sub(&b->evictor->pending_bytes, b->bytes);
 	}
-	atomic_fetch_sub(&b->evictor->pending_bytes, b->bytes);
 	/* A directory may still be above its quota. */
 	tp_evictor_look(b->evictor);
 	free(b);
@@ -108,10 +108,15 @@ static bool may_go(struct tp_heat_entry *e, void *user)
 			return false;
 	}
 	if (c->pinned_bytes < c->pinned_max && tp_tree_pinned(c->tree, o)) {
-		c->pinned_bytes += tp_map_pages(&g->map) * TP_PAGE_BYTES;
+		c->pinned_bytes += tp_map_bytes(&g->map);
 		return false;
 	}
 	return true;
+}
+
+static uint64_t pinned_max(struct tp_evictor *e)
+{
+	return tp_pool_size_pages(e->store->pool) * TP_PAGE_BYTES * PINNED_PCT_MAX / 100;
 }
 
 /* Takes the names of victims away until `bytes` will be free or nothing may go. */
@@ -121,7 +126,7 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 	struct choice choice = {
 		.tree = t,
 		.spare_temporary = true,
-		.pinned_max = tp_pool_size_pages(e->store->pool) * TP_PAGE_BYTES / 100 * PINNED_PCT_MAX,
+		.pinned_max = pinned_max(e),
 	};
 	uint64_t got = 0;
 	TP_WRLOCK(&t->lock);
@@ -155,6 +160,7 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 		tp_heat_evict(t->heat, victim, tp_gen_heat_key(g->object));
 		tp_tree_drop_object(t, g->object);
 	}
+	atomic_fetch_add(&e->pending_bytes, b->bytes);
 	return b->bytes;
 }
 
@@ -175,7 +181,6 @@ static uint64_t evict(struct tp_evictor *e, uint64_t bytes, uint64_t below_node,
 		free(b);
 		return 0;
 	}
-	atomic_fetch_add(&e->pending_bytes, evicted);
 	tp_stats_add(&e->store->stats, below_node ? TP_STAT_QUOTA_EVICTED : TP_STAT_EVICTED, count);
 	tp_stats_add(&e->store->stats, TP_STAT_EVICTED_BYTES, evicted);
 	tp_events_say(e->store->events, "evicted", "%u objects, %" PRIu64 " bytes%s", count, evicted,
@@ -615,6 +620,19 @@ void tp_evictor_look(struct tp_evictor *e)
 {
 	if (e)
 		wake(e);
+}
+
+uint64_t tp_evictor_available_bytes(struct tp_evictor *e)
+{
+	struct tp_tree *t = e->store->tree;
+	uint64_t kept;
+	TP_RDLOCK(&t->lock);
+
+	kept = t->idle_pinned_bytes;
+	if (kept > pinned_max(e))
+		kept = pinned_max(e);
+	return free_bytes(e) + atomic_load(&e->pending_bytes) + atomic_load(&t->old_bytes) + t->idle_bytes -
+	       kept;
 }
 
 uint64_t tp_evictor_pending_bytes(struct tp_evictor *e)

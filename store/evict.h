@@ -43,5 +43,7 @@ void tp_evictor_look(struct tp_evictor *e);
 void tp_evictor_expire(struct tp_evictor *e, struct tp_gen *g);
 /* How many times to live are noted. Some are of generations that are gone, but not more than of those that are there, in the long run. */
 size_t tp_evictor_expiries(struct tp_evictor *e);
+/* Bytes that are free, or that would be as soon as somebody needs them. A little more than there will be while a draft shares bytes with what it overwrites. */
+uint64_t tp_evictor_available_bytes(struct tp_evictor *e);
 /* Bytes that are on their way to being free. */
 uint64_t tp_evictor_pending_bytes(struct tp_evictor *e);

@@ -98,13 +98,36 @@ static void free_gen(struct tp_tree *t, struct tp_gen *g)
 	tp_tree_settle_object(t, o);
 }
 
+/* Before its content changes or goes. */
+static void leave_idle(struct tp_tree *t, struct tp_gen *g)
+{
+	if (!g->idle)
+		return;
+	g->idle = false;
+	t->idle_bytes -= tp_map_bytes(&g->map);
+	if (g->pinned)
+		t->idle_pinned_bytes -= tp_map_bytes(&g->map);
+}
+
+void tp_gen_count_idle(struct tp_tree *t, struct tp_gen *g)
+{
+	leave_idle(t, g);
+	if (g->state != TP_GEN_PUBLISHED || g->opens > 0 || !tp_heat_holds(&g->heat))
+		return;
+	g->idle = true;
+	g->pinned = tp_tree_pinned(t, g->object);
+	t->idle_bytes += tp_map_bytes(&g->map);
+	if (g->pinned)
+		t->idle_pinned_bytes += tp_map_bytes(&g->map);
+}
+
 static void leave_old_list(struct tp_tree *t, struct tp_gen *g)
 {
 	/* While it is current the same link is in the order of eviction. */
 	if (g->state != TP_GEN_OLD || tp_list_empty(&g->heat.link))
 		return;
 	tp_list_remove(&g->heat.link);
-	atomic_fetch_sub(&t->old_bytes, tp_map_pages(&g->map) * TP_PAGE_BYTES);
+	atomic_fetch_sub(&t->old_bytes, tp_map_bytes(&g->map));
 }
 
 void tp_tree_settle_gen(struct tp_tree *t, struct tp_gen *g)
@@ -126,7 +149,7 @@ void tp_tree_settle_gen(struct tp_tree *t, struct tp_gen *g)
 		if (g->superseded && known) {
 			if (tp_list_empty(&g->heat.link)) {
 				tp_list_push_back(&t->old, &g->heat.link);
-				atomic_fetch_add(&t->old_bytes, tp_map_pages(&g->map) * TP_PAGE_BYTES);
+				atomic_fetch_add(&t->old_bytes, tp_map_bytes(&g->map));
 			}
 			return;
 		}
@@ -204,6 +227,7 @@ void tp_gen_retire(struct tp_tree *t, struct tp_gen *g, bool superseded)
 	if (g->state == TP_GEN_OLD || g->state == TP_GEN_GONE)
 		return;
 	if (o->gen == g) {
+		leave_idle(t, g);
 		if (tp_heat_holds(&g->heat))
 			tp_heat_remove(t->heat, &g->heat);
 		set_current(o, NULL);
@@ -320,6 +344,7 @@ int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int fla
 	bool fresh = !g->draft && write;
 	int r = 0;
 
+	leave_idle(t, g);
 	if (fresh)
 		r = tp_gen_start_draft(t, g);
 	if (r == 0 && write)
@@ -332,6 +357,7 @@ int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int fla
 	if (r < 0) {
 		if (fresh && g->draft)
 			forget_draft(t, g);
+		tp_gen_count_idle(t, g);
 		return r;
 	}
 	leave_old_list(t, g);
@@ -419,6 +445,7 @@ static void complete(struct tp_tree *t, struct tp_gen *g)
 		tp_heat_change(t->heat, &g->heat, bytes, tp_tree_depth_of(t, o));
 	else if (!o->sample)
 		tp_heat_add(t->heat, &g->heat, tp_gen_heat_key(o), bytes, tp_tree_depth_of(t, o));
+	tp_gen_count_idle(t, g);
 	note_publication(t, g);
 	tp_evictor_expire(t->store->evictor, g);
 	tp_evictor_kick(t->store->evictor);
@@ -482,10 +509,12 @@ void tp_gen_settle_closed(struct tp_tree *t, struct tp_gen *g)
 	if (g->state == TP_GEN_OLD && g->draft)
 		forget_draft(t, g);
 	/* From O_TMPFILE and never named: goes with its last handle. */
-	if (g->state == TP_GEN_PUBLISHED && !g->object->names)
+	if (g->state == TP_GEN_PUBLISHED && !g->object->names) {
 		tp_gen_retire(t, g, false);
-	else
-		tp_tree_settle_gen(t, g);
+		return;
+	}
+	tp_gen_count_idle(t, g);
+	tp_tree_settle_gen(t, g);
 }
 
 void tp_gen_close_live(struct tp_tree *t, struct tp_gen *g)
@@ -680,9 +709,12 @@ static int truncate_by(
 		return tp_tree_look_again(t, who, O_WRONLY, NULL);
 	if (tp_tree_commit_of(t, n->parent) == TP_COMMIT_LIVE ||
 		tp_tree_is_temporary(n->parent, n->bytes, n->len)) {
+		leave_idle(t, g);
 		r = tp_file_resize(t, g, size);
 		if (r == 0)
 			complete(t, g);
+		else
+			tp_gen_count_idle(t, g);
 		return r;
 	}
 	if (tp_tree_commit_of(t, n->parent) == TP_COMMIT_RENAME)

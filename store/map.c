@@ -756,6 +756,19 @@ bool tp_map_equal(const struct tp_map *a, const struct tp_map *b, const struct t
 	return true;
 }
 
+/* What a page has beyond the piece's slot, when there is one. */
+static uint64_t slot_spares(const struct tp_piece *pc)
+{
+	return pc->slot_bytes ? TP_PAGE_BYTES - tp_pool_slot_size(pc->slot_bytes) : 0;
+}
+
+uint64_t tp_map_bytes(const struct tp_map *m)
+{
+	uint32_t count = count_of(m);
+
+	return count ? tp_map_pages(m) * TP_PAGE_BYTES - slot_spares(pieces(m)[count - 1]) : 0;
+}
+
 uint64_t tp_map_own_bytes(const struct tp_map *m)
 {
 	uint64_t bytes = 0;
@@ -765,9 +778,7 @@ uint64_t tp_map_own_bytes(const struct tp_map *m)
 
 		if (!tp_piece_is_own(pc))
 			continue;
-		bytes += (uint64_t)tp_piece_count(pc) * TP_PAGE_BYTES;
-		if (pc->slot_bytes)
-			bytes -= TP_PAGE_BYTES - tp_pool_slot_size(pc->slot_bytes);
+		bytes += (uint64_t)tp_piece_count(pc) * TP_PAGE_BYTES - slot_spares(pc);
 	}
 	return bytes;
 }

@@ -90,5 +90,7 @@ bool tp_map_equal(const struct tp_map *a, const struct tp_map *b, const struct t
 
 /* Pages and parts of pages that are mapped here, shared ones too; in st_blocks' sense. */
 uint64_t tp_map_pages(const struct tp_map *m);
+/* Bytes of the pool that it has, shared ones too. At once, whatever its size: a slot that is not the last of its pages counts as a page. */
+uint64_t tp_map_bytes(const struct tp_map *m);
 /* Bytes of the pool that would be free if this map alone went: pieces that nobody shares. */
 uint64_t tp_map_own_bytes(const struct tp_map *m);

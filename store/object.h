@@ -173,6 +173,8 @@ struct tp_gen {
 	bool mtime_set;	 /* by utimens, after the last write() */
 	bool superseded; /* OLD because a newer one was published, or another file took its name */
 	bool noted;	 /* only while the evictor looks through its times to live */
+	bool idle;	 /* counted in tree.idle_bytes */
+	bool pinned;	 /* and in tree.idle_pinned_bytes; only while it is idle */
 };
 
 /* A process that wrote, or opened for writing. */

@@ -543,15 +543,7 @@ void tp_tree_count(struct tp_tree *t, struct tp_tree_counts *ret)
 		.directories = t->directories,
 		.others = t->others,
 		.drafts = t->drafts,
-		.cache_bytes = atomic_load(&t->cache->dir->bytes_below),
 	};
-	tp_list_each (l, &t->writing) {
-		const struct tp_gen *g = tp_container(l, struct tp_draft, writing)->gen;
-		TP_RDLOCK(tp_tree_map_lock(t, g));
-
-		if (!g->object->sample)
-			ret->written_bytes += tp_map_pages(&g->map) * TP_PAGE_BYTES;
-	}
 }
 
 const char *tp_tree_path(struct tp_tree *t, uint64_t node, char *buf, size_t len)

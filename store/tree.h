@@ -105,6 +105,8 @@ struct tp_tree {
 	/* Superseded generations that are not open but that the kernel may be about to open, by their heat.link: oldest first. lock */
 	struct tp_list old;
 	_Atomic uint64_t old_bytes;
+	uint64_t idle_bytes;	    /* lock: of what lies in the order of eviction and is not open */
+	uint64_t idle_pinned_bytes; /* lock: of them, pinned */
 	/* Threads that were told ESTALE once and must be served next time. retries_lock. */
 	struct {
 		pid_t tid;
@@ -194,8 +196,6 @@ int tp_tree_remove_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, c
 
 struct tp_tree_counts {
 	uint64_t objects, directories, others, drafts;
-	uint64_t cache_bytes;	/* of the pool, below cache/ */
-	uint64_t written_bytes; /* of them, in generations that are being written */
 };
 
 void tp_tree_count(struct tp_tree *t, struct tp_tree_counts *ret);

@@ -583,7 +583,8 @@ static void moved_object(struct tp_tree *t, struct tp_who *who, struct tp_name *
 	tp_tree_note_object(t, o);
 	if (S_ISREG(o->mode) && o->names == n)
 		tp_gen_renamed(t, who, n, was_temporary);
-	if (tp_tree_ttl_of(t, from) != tp_tree_ttl_of(t, n->parent))
+	if (from != n->parent && (tp_tree_ttl_of(t, from) != tp_tree_ttl_of(t, n->parent) ||
+					 tp_tree_pinned(t, from) != tp_tree_pinned(t, n->parent)))
 		tp_tree_rules_changed(t, o);
 }
 

@@ -34,8 +34,10 @@ static int check_name(const char *name)
 
 static void rules_of_one_changed(struct tp_tree *t, struct tp_object *o)
 {
-	if (o->gen && o->gen->state == TP_GEN_PUBLISHED)
-		tp_evictor_expire(t->store->evictor, o->gen);
+	if (!o->gen || o->gen->state != TP_GEN_PUBLISHED)
+		return;
+	tp_evictor_expire(t->store->evictor, o->gen);
+	tp_gen_count_idle(t, o->gen);
 }
 
 /* Without recursion: a tree may be deeper than a stack. */
@@ -95,7 +97,7 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_object *o, 
 	/* One that was removed has nothing to limit. */
 	if (is_dir)
 		tp_tree_limit(t, o, o->names && extra->policy.quota_bytes);
-	if (strcmp(key, "ttl") == 0)
+	if (strcmp(key, "ttl") == 0 || strcmp(key, "pin") == 0)
 		tp_tree_rules_changed(t, o);
 	if (strcmp(key, "depth") == 0 && S_ISREG(o->mode) && o->gen && tp_heat_holds(&o->gen->heat)) {
 		TP_RDLOCK(tp_tree_map_lock(t, o->gen));

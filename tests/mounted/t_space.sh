@@ -250,6 +250,33 @@ for i in range(20):
     assert put(f"{MNT}/samples/df/{i}", MIB) is None
 _, _, some = df()
 assert some <= size - 20 * MIB, f"{some} of {size} available with 20 MiB of samples"
+p = mkdir("pinned")
+for i in range(8):
+    assert put(f"{p}/{i}", MIB) is None
+def less(what, by):
+    now = df()[2]
+    assert abs(some - by - now) <= MIB, f"{what}: {some - now} less"
+less("nothing", 0)
+fd = os.open(f"{p}/0", os.O_RDONLY)
+less("open", MIB)
+os.setxattr(p, "user.tidepool.pin", b"1")
+less("pinned, and one of them open", 8 * MIB)
+os.close(fd)
+less("pinned", 8 * MIB)
+os.setxattr(p, "user.tidepool.pin", b"0")
+less("not pinned any more", 0)
+fd = os.open(f"{p}/draft", os.O_WRONLY | os.O_CREAT)
+for _ in range(4):
+    os.write(fd, b"d" * MIB)
+less("being written", 4 * MIB)
+os.close(fd)
+# The daemon hears of a close a moment later.
+until = time.monotonic() + 30
+while abs(some - df()[2]) > MIB:
+    assert time.monotonic() < until, "published"
+    time.sleep(0.05)
+empty(p)
+os.rmdir(p)
 for i in range(20):
     os.unlink(f"{MNT}/samples/df/{i}")
 os.rmdir(MNT + "/samples/df")

@@ -28,7 +28,7 @@ struct check {
 	size_t objects_count, objects_max;
 	const struct tp_gen **gens;
 	size_t gens_count, gens_max;
-	uint64_t directories, others, regular, drafts, quotas;
+	uint64_t directories, others, regular, drafts, quotas, idle_bytes, idle_pinned_bytes;
 };
 
 static __thread char problem[512];
@@ -156,6 +156,11 @@ static const char *check_gen(struct check *c, const struct tp_gen *g)
 		"gen %" PRIu64 " is %s", g->node.id, tp_gen_state_name(g));
 	if (g->draft)
 		GOES_ON(check_draft(c, g));
+	HOLDS(g->idle == (g->state == TP_GEN_PUBLISHED && !g->opens && tp_heat_holds(&g->heat)),
+		"gen %" PRIu64, g->node.id);
+	HOLDS(!g->idle || g->pinned == tp_tree_pinned(c->tree, g->object), "gen %" PRIu64, g->node.id);
+	c->idle_bytes += g->idle ? tp_map_bytes(&g->map) : 0;
+	c->idle_pinned_bytes += g->idle && g->pinned ? tp_map_bytes(&g->map) : 0;
 	switch ((enum tp_gen_state)g->state) {
 	case TP_GEN_RESERVED:
 		HOLDS(g->draft && tp_map_pages(&g->map) == 0 && g->opens == 0, "gen %" PRIu64, g->node.id);
@@ -290,7 +295,7 @@ static const char *check_counts(struct check *c)
 	tp_list_each (l, &t->writing)
 		writing++;
 	tp_list_each (l, &t->old)
-		old_bytes += tp_map_pages(&tp_container(l, struct tp_gen, heat.link)->map) * TP_PAGE_BYTES;
+		old_bytes += tp_map_bytes(&tp_container(l, struct tp_gen, heat.link)->map);
 	HOLDS(t->objects == c->regular, "%" PRIu64 ", %" PRIu64, t->objects, c->regular);
 	HOLDS(t->directories == c->directories, "%" PRIu64 ", %" PRIu64, t->directories, c->directories);
 	HOLDS(t->others == c->others, "%" PRIu64 ", %" PRIu64, t->others, c->others);
@@ -298,6 +303,9 @@ static const char *check_counts(struct check *c)
 		writing, c->drafts);
 	HOLDS(t->quotas == c->quotas, "%" PRIu64 ", %" PRIu64, atomic_load(&t->quotas), c->quotas);
 	HOLDS(t->old_bytes == old_bytes, "%" PRIu64 ", %" PRIu64, atomic_load(&t->old_bytes), old_bytes);
+	HOLDS(t->idle_bytes == c->idle_bytes, "%" PRIu64 ", %" PRIu64, t->idle_bytes, c->idle_bytes);
+	HOLDS(t->idle_pinned_bytes == c->idle_pinned_bytes, "%" PRIu64 ", %" PRIu64, t->idle_pinned_bytes,
+		c->idle_pinned_bytes);
 	tp_list_each (l, &t->dirty)
 		HOLDS(find(c, tp_container(l, struct tp_dir, dirty)->self), "a directory that is gone");
 	return NULL;

@@ -600,6 +600,179 @@ Test(evict, quotas_are_counted_down_when_their_directory_goes)
 	fixture_close(&f);
 }
 
+/* What df shows */
+
+static uint64_t kept(struct fixture *f)
+{
+	return tp_pool_size_pages(f->store->pool) * TP_PAGE_BYTES -
+	       tp_evictor_available_bytes(f->store->evictor);
+}
+
+Test(evict, available_is_what_is_free_or_may_go_and_nothing_that_is_open_written_or_a_sample)
+{
+	struct fixture f;
+	struct file open, again, draft, unlinked;
+	uint64_t s;
+
+	fixture_open(&f, 16 * MIB, NULL);
+	s = make_dir(&f, TP_NODE_SAMPLES, "s");
+	cr_assert_eq(kept(&f), 0);
+	fill(&f, TP_NODE_CACHE, "f", 4, MIB);
+	cr_assert_eq(kept(&f), 0);
+	cr_assert_eq(put_bytes(&f, s, "sample", MIB, 1), 0);
+	cr_assert_eq(kept(&f), MIB);
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "f0", O_RDONLY, &open), 0);
+	cr_assert_eq(kept(&f), 2 * MIB);
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "f0", O_RDONLY, &again), 0);
+	cr_assert_eq(kept(&f), 2 * MIB);
+	/* What replaces it may go, what is still read of it not. */
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "f0", MIB, 77), 0);
+	cr_assert_eq(kept(&f), 2 * MIB);
+	cr_assert_eq(file_close(&f, &open), 0);
+	cr_assert_eq(kept(&f), 2 * MIB);
+	cr_assert_eq(file_close(&f, &again), 0);
+	cr_assert_eq(kept(&f), MIB);
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "draft", O_WRONLY | O_CREAT, &draft), 0);
+	cr_assert_eq(file_puts(&f, &draft, 0, "written"), 0);
+	cr_assert_eq(kept(&f), MIB + TP_PAGE_BYTES);
+	cr_assert_eq(file_close(&f, &draft), 0);
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "draft"), 0);
+	cr_assert_eq(kept(&f), MIB);
+	/* Open without a name. */
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "f1", O_RDONLY, &unlinked), 0);
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "f1"), 0);
+	cr_assert_eq(kept(&f), 2 * MIB);
+	cr_assert_eq(file_close(&f, &unlinked), 0);
+	cr_assert_eq(kept(&f), MIB);
+	holds(&f);
+	fixture_close(&f);
+}
+
+Test(evict, available_follows_pins_up_to_their_share_of_the_pool)
+{
+	struct fixture f;
+	struct file open;
+	uint64_t pinned, sub, plain;
+
+	fixture_open(&f, 16 * MIB, NULL);
+	pinned = make_dir(&f, TP_NODE_CACHE, "pinned");
+	plain = make_dir(&f, TP_NODE_CACHE, "plain");
+	sub = make_dir(&f, plain, "sub");
+	fill(&f, pinned, "p", 4, MIB);
+	fill(&f, sub, "s", 2, MIB);
+	cr_assert_eq(set_rule(&f, pinned, "pin", "1"), 0);
+	cr_assert_eq(kept(&f), 4 * MIB);
+	/* Open as well: once. */
+	cr_assert_eq(file_open(&f, &f.me, pinned, "p0", O_RDONLY, &open), 0);
+	cr_assert_eq(kept(&f), 4 * MIB);
+	cr_assert_eq(set_rule(&f, node_of(&f, &f.me, pinned, "p0"), "pin", "0"), 0);
+	cr_assert_eq(file_close(&f, &open), 0);
+	cr_assert_eq(kept(&f), 3 * MIB);
+	cr_assert_eq(rename_as(&f, &f.me, pinned, "p1", plain, "p1", 0), 0);
+	cr_assert_eq(kept(&f), 2 * MIB);
+	cr_assert_eq(rename_as(&f, &f.me, plain, "sub", pinned, "sub", 0), 0);
+	cr_assert_eq(kept(&f), 4 * MIB);
+	/* The first name decides. */
+	cr_assert_eq(link_as(&f, &f.me, sub, "s0", plain, "link"), 0);
+	cr_assert_eq(kept(&f), 4 * MIB);
+	cr_assert_eq(unlink_as(&f, &f.me, sub, "s0"), 0);
+	cr_assert_eq(kept(&f), 3 * MIB);
+	cr_assert_eq(set_rule(&f, node_of(&f, &f.me, pinned, "p0"), "pin", ""), 0);
+	cr_assert_eq(unlink_as(&f, &f.me, plain, "p1"), 0);
+	cr_assert_eq(unlink_as(&f, &f.me, plain, "link"), 0);
+	fill(&f, pinned, "more", 7, MIB);
+	cr_assert_eq(kept(&f), 11 * MIB);
+	fill(&f, pinned, "beyond", 2, MIB);
+	cr_assert_eq(kept(&f), 12 * MIB, "three quarters of the pool");
+	cr_assert_eq(set_rule(&f, pinned, "pin", "0"), 0);
+	cr_assert_eq(kept(&f), 0);
+	fixture_close(&f);
+}
+
+Test(evict, available_counts_live_objects_as_they_are_changed_by_name)
+{
+	struct fixture f;
+	struct tp_setattr cut = {.set_size = true, .size = 1 * MIB};
+	struct file file;
+	struct tp_entry e;
+	uint64_t live;
+	bool failed;
+
+	fixture_open(&f, 16 * MIB, NULL);
+	live = make_dir(&f, TP_NODE_CACHE, "live");
+	cr_assert_eq(set_rule(&f, live, "commit", "live"), 0);
+	cr_assert_eq(set_rule(&f, live, "pin", "1"), 0);
+	cr_assert_eq(put_bytes(&f, live, "x", 2 * MIB, 1), 0);
+	cr_assert_eq(kept(&f), 2 * MIB);
+	cr_assert_eq(tp_tree_setattr(f.tree, &f.me, node_of(&f, &f.me, live, "x"), NULL, &cut, &e), 0);
+	cr_assert_eq(kept(&f), MIB);
+	cut.size = (uint64_t)TP_MAP_SIZE_MAX + 1;
+	cr_assert_eq(tp_tree_setattr(f.tree, &f.me, node_of(&f, &f.me, live, "x"), NULL, &cut, &e), -EFBIG);
+	holds(&f);
+	for (unsigned n = 1; n < 100; n++) {
+		int r;
+
+		heap_fail_at(n);
+		r = file_open(&f, &f.me, live, "x", O_WRONLY, &file);
+		failed = heap_fail_off();
+		holds(&f);
+		if (r == 0)
+			cr_assert_eq(file_close(&f, &file), 0);
+		if (!failed)
+			break;
+	}
+	cr_assert_not(failed);
+	cr_assert_eq(kept(&f), MIB);
+	cr_assert_eq(file_open(&f, &f.me, live, "x", O_WRONLY | O_TRUNC, &file), 0);
+	cr_assert_eq(kept(&f), 0);
+	cr_assert_eq(file_close(&f, &file), 0);
+	holds(&f);
+	fixture_close(&f);
+}
+
+/* One page holds many: none of them takes a page away from what is available. */
+Test(evict, available_counts_small_objects_by_their_bytes)
+{
+	struct fixture f;
+	uint64_t s;
+
+	fixture_open(&f, 4 * MIB, NULL);
+	s = make_dir(&f, TP_NODE_SAMPLES, "s");
+	cr_assert_eq(put_bytes(&f, s, "sample", 2 * MIB, 1), 0);
+	fill(&f, TP_NODE_CACHE, "f", 1000, 200);
+	cr_assert_geq(kept(&f), 2 * MIB - 64 * KIB);
+	cr_assert_leq(kept(&f), 2 * MIB + 64 * KIB);
+	fixture_close(&f);
+}
+
+Test(evict, available_counts_what_was_evicted_and_what_was_replaced)
+{
+	struct fixture f;
+	struct tp_who who;
+	struct tp_entry e;
+	struct waiting w = {.room = {.bytes = 4 * MIB, .ready = ready}};
+
+	fixture_open(&f, 4 * MIB, NULL);
+	who = f.me;
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "x", MIB, 1), 0);
+	cr_assert_eq(tp_tree_lookup(f.tree, &who, TP_NODE_CACHE, "x", &e), 0);
+	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "x", MIB, 2), 0);
+	cr_assert_eq(f.tree->old_bytes, MIB);
+	cr_assert_eq(kept(&f), 0);
+	tp_tree_forget(f.tree, e.node, 1);
+	f.hold = true;
+	tp_list_init(&w.room.link);
+	tp_evictor_wait(f.store->evictor, &w.room);
+	wait_gone(&f, TP_NODE_CACHE, "x");
+	while (tp_evictor_pending_bytes(f.store->evictor) == 0)
+		(void)usleep(1000);
+	cr_assert_eq(kept(&f), 0);
+	f.hold = false;
+	let_kernel_hear(&f);
+	wait_until(was_called, &w);
+	fixture_close(&f);
+}
+
 /* Times to live */
 
 Test(evict, an_object_goes_when_its_time_is_over_and_not_before)

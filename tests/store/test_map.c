@@ -214,6 +214,7 @@ Test(map, a_clone_shares_until_one_of_them_is_written)
 	reads_as(&m, p, MIB + 9, "aaa", 3);
 	reads_as(&other, p, MIB + 9, "aba", 3);
 	cr_assert_eq(tp_map_own_bytes(&m), MIB);
+	cr_assert_eq(tp_map_bytes(&m), 3 * MIB);
 	tp_map_fini(&m, p);
 	cr_assert_eq(tp_map_own_bytes(&other), 3 * MIB);
 	tp_map_fini(&other, p);
@@ -255,6 +256,7 @@ Test(map, a_settled_tail_takes_a_slot_and_can_be_written_again)
 	cr_assert_eq(tp_map_pages(&m), 2);
 	cr_assert_eq(usage_of(p).slot_bytes, tp_pool_slot_size(6000 - 4096));
 	cr_assert_eq(tp_map_own_bytes(&m), 4096 + tp_pool_slot_size(6000 - 4096));
+	cr_assert_eq(tp_map_bytes(&m), 4096 + tp_pool_slot_size(6000 - 4096));
 	cr_assert_eq(tp_map_seek(&m, 5000, 6000, true), 6000);
 	cr_assert_eq(tp_map_seek(&m, 0, 8000, true), 8000);
 	reads_as(&m, p, 0, bytes, sizeof(bytes));
