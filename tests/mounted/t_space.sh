@@ -389,8 +389,7 @@ from space import *
 for size, count in ((200, 20000), (1000, 20000), (5000, 8000)):
     d = mkdir(f"small{size}")
     def used():
-        v = os.statvfs(MNT)
-        return (v.f_blocks - v.f_bfree) * v.f_frsize
+        return stat_of("tidepool_pool_size_bytes") - stat_of("tidepool_pool_free_bytes")
     start = used()
     held = 0
     for i in range(count):
