@@ -339,6 +339,7 @@ static int drain(struct mount *m)
 	(void)pthread_kill(m->watcher, SIGUSR1);
 	m->left = open_memstream(&m->left_text, &m->left_len);
 	tp_fs_each_open(m->fs, left_open, m);
+	tp_events_flush(m->store->events);
 	if (m->left && m->left_count > REPORT_OPEN_MAX)
 		(void)fprintf(m->left, "and %u more\n", m->left_count - REPORT_OPEN_MAX);
 	r = tp_ledger_sync(m->store->ledger);
@@ -347,6 +348,7 @@ static int drain(struct mount *m)
 			strerror(-r));
 	tp_events_say(m->store->events, "drain", "%s open=%u ms=%" PRIu64, r < 0 ? strerror(-r) : "ok",
 		m->left_count, (tp_mono_ns(tp_clock_system()) - start_ns) / TP_NS_PER_MS);
+	tp_events_flush(m->store->events);
 	if (m->left) {
 		(void)fclose(m->left);
 		m->left = NULL;
@@ -449,6 +451,7 @@ static int start(struct mount *m, struct tp_err *err)
 		tp_events_say(m->store->events, "no-watcher",
 			"%s: if the daemon is killed, clients may hang until root says umount -f",
 			strerror(-r));
+	tp_events_flush(m->store->events);
 	if (sem_init(&m->closing_seen, 0, 0) < 0)
 		return tp_err_set(err, -errno, "a semaphore cannot be made: %s", strerror(errno));
 	r = pthread_create(&m->watcher, NULL, watch, m);

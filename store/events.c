@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,25 +20,42 @@
 
 #define LINE_BYTES_MAX 8192
 #define FILE_MODE 0600
+/* What can be said under one lock: the paths of some thousand drafts that go with their directory. */
+#define BUFFER_BYTES (256 * 1024)
+
+/* Lines that were said and not flushed, all whole. */
+struct buffer {
+	_Atomic size_t len; /* read without a lock by who crashes */
+	char text[BUFFER_BYTES];
+};
 
 struct tp_events {
 	const struct tp_clock *clock;
 	uint64_t size_max_bytes; /* of one file */
 	int dir_fd;		 /* owned: STATE; -1: memory only */
 
+	/* Lock order: file, lock. */
+
 	/*
-	 * For all that follows. It is held over the write of a line, since the order of the writes is the
-	 * order of the lines.
+	 * For the files. It is held over the write of a line, since the order of the writes is the order of
+	 * the lines.
 	 */
-	pthread_mutex_t lock;
-	int fd, old_fd;		 /* owned: the file that grows, and the one before it or -1 */
+	pthread_mutex_t file;
+	_Atomic int fd;		 /* owned: the file that grows; read without a lock by who crashes */
+	int old_fd;		 /* owned: the file before it or -1 */
 	uint64_t size, old_size; /* their lengths in bytes */
 	uint64_t cut;		 /* bytes that rotation took from the front since open */
-	uint64_t dropped;	 /* lines */
+	uint64_t dropped;	 /* lines, without those in `missed` */
 	uint64_t dropped_told;	 /* of these, how many an event has told of */
 	bool torn;		 /* the file ends in a part of a line that could not be taken back */
 	void (*said)(void *user);
 	void *user;
+
+	pthread_mutex_t lock;		/* for all that follows; nothing is waited for under it */
+	struct buffer *_Atomic filling; /* one of the two: takes what is said */
+	uint64_t missed;		/* lines for which it had no room */
+	_Atomic bool waiting; /* something was said that is not in the file; read without the lock */
+	struct buffer buffers[2];
 };
 
 static int open_file(struct tp_events *e, const char *name, int flags)
@@ -47,7 +65,8 @@ static int open_file(struct tp_events *e, const char *name, int flags)
 	if (e->dir_fd < 0)
 		fd = memfd_create("tidepool-events", MFD_CLOEXEC);
 	else
-		fd = openat(e->dir_fd, name, flags | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
+		/* Linux appends whatever the offset is, so that two threads never write over each other in a crash. */
+		fd = openat(e->dir_fd, name, flags | O_APPEND | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -116,7 +135,10 @@ int tp_events_open(const char *state, const struct tp_clock *clock, uint64_t siz
 		return tp_err_set(err, -ENOMEM, "not enough memory for the events");
 	e->clock = clock;
 	e->size_max_bytes = size_max_bytes;
-	e->dir_fd = e->fd = e->old_fd = -1;
+	e->dir_fd = e->old_fd = -1;
+	e->fd = -1;
+	e->filling = &e->buffers[0];
+	(void)pthread_mutex_init(&e->file, NULL);
 	(void)pthread_mutex_init(&e->lock, NULL);
 	if (state) {
 		e->dir_fd = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -142,9 +164,11 @@ void tp_events_close(struct tp_events *e)
 {
 	if (!e)
 		return;
+	tp_events_flush(e);
 	(void)tp_close(e->fd);
 	(void)tp_close(e->old_fd);
 	(void)tp_close(e->dir_fd);
+	(void)pthread_mutex_destroy(&e->file);
 	(void)pthread_mutex_destroy(&e->lock);
 	free(e);
 }
@@ -247,44 +271,98 @@ __attribute__((format(printf, 4, 5))) static size_t format_one(
 
 void tp_events_say(struct tp_events *e, const char *kind, const char *fmt, ...)
 {
-	char line[LINE_BYTES_MAX], told[LINE_BYTES_MAX];
-	void (*said)(void *user);
-	uint64_t wall_ns;
+	char line[LINE_BYTES_MAX];
+	struct buffer *b;
 	va_list ap;
-	void *user;
 	size_t len;
 
 	if (!e)
 		return;
-	wall_ns = tp_wall_ns(e->clock);
 	va_start(ap, fmt);
-	len = format_line(line, wall_ns, kind, fmt, ap);
+	len = format_line(line, tp_wall_ns(e->clock), kind, fmt, ap);
 	va_end(ap);
+	TP_LOCK(&e->lock);
+	b = e->filling;
+	if (len > BUFFER_BYTES - b->len) {
+		e->missed++;
+	} else {
+		memcpy(b->text + b->len, line, len);
+		b->len += len;
+	}
+	atomic_store_explicit(&e->waiting, true, memory_order_relaxed);
+}
+
+/* Writes one line; before it, how many could not be kept. Locked. */
+static void keep_or_drop(struct tp_events *e, const char *line, size_t len)
+{
+	char told[LINE_BYTES_MAX];
+
+	if (e->dropped > e->dropped_told &&
+		keep(e, told,
+			format_one(told, tp_wall_ns(e->clock), "dropped",
+				"%" PRIu64 " events could not be kept", e->dropped - e->dropped_told)) == 0)
+		e->dropped_told = e->dropped;
+	if (keep(e, line, len) < 0)
+		e->dropped++;
+}
+
+/* What is being filled, to be written; the other one, which is empty, is filled from now on. */
+static struct buffer *take_filled(struct tp_events *e, uint64_t *ret_missed)
+{
+	struct buffer *b;
+	TP_LOCK(&e->lock);
+
+	b = e->filling;
+	e->filling = b == &e->buffers[0] ? &e->buffers[1] : &e->buffers[0];
+	*ret_missed = e->missed;
+	e->missed = 0;
+	return b;
+}
+
+void tp_events_flush(struct tp_events *e)
+{
+	void (*said)(void *user);
+	struct buffer *b;
+	uint64_t missed;
+	void *user;
+
+	if (!e || !atomic_load_explicit(&e->waiting, memory_order_relaxed))
+		return;
 	{
-		TP_LOCK(&e->lock);
-		if (e->dropped > e->dropped_told &&
-			keep(e, told,
-				format_one(told, wall_ns, "dropped", "%" PRIu64 " events could not be kept",
-					e->dropped - e->dropped_told)) == 0)
-			e->dropped_told = e->dropped;
-		if (keep(e, line, len) < 0)
-			e->dropped++;
-		said = e->said;
+		TP_LOCK(&e->file);
+		b = take_filled(e, &missed);
+		for (size_t at = 0, len; at < b->len; at += len) {
+			len = (size_t)((char *)memchr(b->text + at, '\n', b->len - at) - (b->text + at)) + 1;
+			keep_or_drop(e, b->text + at, len);
+		}
+		said = b->len ? e->said : NULL;
 		user = e->user;
+		b->len = 0;
+		e->dropped += missed;
+		/* Not before it is written: who finds that nothing waits relies on it. */
+		TP_LOCK(&e->lock);
+		atomic_store_explicit(&e->waiting, e->filling->len > 0, memory_order_relaxed);
 	}
 	if (said)
 		said(user);
 }
 
+void tp_events_crashed(struct tp_events *e)
+{
+	const struct buffer *b = e->filling;
+
+	(void)!write(e->fd, b->text, b->len);
+}
+
 uint64_t tp_events_size(struct tp_events *e)
 {
-	TP_LOCK(&e->lock);
+	TP_LOCK(&e->file);
 	return e->old_size + e->size;
 }
 
 uint64_t tp_events_cut(struct tp_events *e)
 {
-	TP_LOCK(&e->lock);
+	TP_LOCK(&e->file);
 	return e->cut;
 }
 
@@ -292,7 +370,7 @@ ssize_t tp_events_read(struct tp_events *e, uint64_t offset, void *buf, size_t l
 {
 	size_t done = 0;
 
-	TP_LOCK(&e->lock);
+	TP_LOCK(&e->file);
 	if (offset > e->old_size + e->size)
 		offset = 0;
 	while (done < len && offset < e->old_size + e->size) {
@@ -316,13 +394,14 @@ ssize_t tp_events_read(struct tp_events *e, uint64_t offset, void *buf, size_t l
 
 uint64_t tp_events_dropped(struct tp_events *e)
 {
+	TP_LOCK(&e->file);
 	TP_LOCK(&e->lock);
-	return e->dropped;
+	return e->dropped + e->missed;
 }
 
 void tp_events_watch(struct tp_events *e, void (*said)(void *user), void *user)
 {
-	TP_LOCK(&e->lock);
+	TP_LOCK(&e->file);
 	e->said = said;
 	e->user = user;
 }

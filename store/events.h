@@ -8,9 +8,13 @@
  * tp_events_cut() says by how much since open. A reader that does not care finds itself further on, or, when
  * its offset is beyond the new end, at offset 0. A line is "2026-11-27T00:30:32.123456789Z KIND text" with
  * blanks, control characters and backslashes of names in text escaped as \xNN by the caller through
- * tp_events_quote(). Writing goes to the file at once with one write(2); a full disk drops lines, counts
- * them, and says so in the first line that can be kept again. A line that was torn by a crash is ended. One
- * process writes. All functions may be called from any thread; none waits for a flush.
+ * tp_events_quote(). A line that was torn by a crash is ended. One process writes.
+ *
+ * Saying is a copy into a buffer of a fixed size, so that it may be done with any lock held; tp_events_flush()
+ * brings what was said into the stream, and is called where no lock is held, before anybody is answered whose
+ * request it is about. A full disk, or a buffer that is full because nobody could flush, drops lines, counts
+ * them, and says so in the first line that can be kept again. All functions may be called from any thread;
+ * none waits for stable storage.
  */
 #pragma once
 
@@ -29,17 +33,28 @@ struct tp_events;
  */
 int tp_events_open(const char *state, const struct tp_clock *clock, uint64_t size_max_bytes,
 	struct tp_err *err, struct tp_events **ret);
-/* NULL is allowed. */
+/* Flushes first. NULL is allowed. */
 void tp_events_close(struct tp_events *e);
 
 /*
- * Says one event. kind is a word of at most 64 characters; a line of more than 8 KiB is cut short. e may be
- * NULL: nothing happens.
+ * Says one event, to be flushed. kind is a word of at most 64 characters; a line of more than 8 KiB is cut
+ * short. Waits for no disk, whatever locks the caller holds. e may be NULL: nothing happens.
  */
 __attribute__((format(printf, 3, 4))) void tp_events_say(
 	struct tp_events *e, const char *kind, const char *fmt, ...);
+/*
+ * All lines that this thread said are in the file (or dropped) when it returns: they outlive SIGKILL. Writes,
+ * so no lock is held. Costs one load when nobody said anything. e may be NULL.
+ */
+void tp_events_flush(struct tp_events *e);
+/*
+ * For the handler of a crash: writes what was not flushed. Async-signal-safe, and without a lock, which the
+ * thread that crashed may hold: what another thread was flushing at that moment may be there twice, or out of
+ * order. Nothing may be done with e afterwards.
+ */
+void tp_events_crashed(struct tp_events *e);
 
-/* The length of the stream so far. */
+/* The length of the stream so far. What was not flushed is not in the stream. */
 uint64_t tp_events_size(struct tp_events *e);
 /* Bytes that rotation took from the front since open. Grows only. */
 uint64_t tp_events_cut(struct tp_events *e);
@@ -48,8 +63,8 @@ ssize_t tp_events_read(struct tp_events *e, uint64_t offset, void *buf, size_t l
 /* Lines that could not be kept. */
 uint64_t tp_events_dropped(struct tp_events *e);
 /*
- * Called after each line (from the thread that said it, with no lock held); NULL: off. Must not say an event
- * itself.
+ * Called after each flush that had something to write (from the thread that flushed, with no lock held);
+ * NULL: off. Must not flush itself.
  */
 void tp_events_watch(struct tp_events *e, void (*said)(void *user), void *user);
 

@@ -185,6 +185,7 @@ static uint64_t evict(struct tp_evictor *e, uint64_t bytes, uint64_t below_node,
 	tp_stats_add(&e->store->stats, TP_STAT_EVICTED_BYTES, evicted);
 	tp_events_say(e->store->events, "evicted", "%u objects, %" PRIu64 " bytes%s", count, evicted,
 		below_node ? ", to keep a quota" : "");
+	tp_events_flush(e->store->events);
 	/* Links that an object had are gone from the ledger's view as well. */
 	(void)tp_tree_record(t);
 	if (!t->hooks.then || t->hooks.then(t->hooks.user, let_go, b) < 0)
@@ -326,7 +327,7 @@ static void expire(struct tp_evictor *e, uint64_t node, uint64_t now_ns)
 	struct tp_gen *g;
 	uint64_t due;
 
-	TP_WRLOCK(&t->lock);
+	TP_TREE_WRLOCK(t);
 	g = mortal(t, node, &due);
 	if (!g)
 		return;

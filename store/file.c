@@ -463,7 +463,7 @@ static void release_draft(struct tp_tree *t, struct tp_gen *g)
 
 void tp_file_tick(struct tp_tree *t)
 {
-	TP_WRLOCK(&t->lock);
+	TP_TREE_WRLOCK(t);
 	for (;;) {
 		struct tp_draft *due = NULL;
 
@@ -493,7 +493,7 @@ void tp_file_release(struct tp_tree *t, const struct tp_opened *o, uint64_t read
 	/* A handle for writing keeps the draft; for others it may go until the lock is held. */
 	if (o->write)
 		look_at_last_flusher(t, o, g->draft, read_ns);
-	TP_WRLOCK(&t->lock);
+	TP_TREE_WRLOCK(t);
 	d = g->draft;
 	g->opens--;
 	g->direct_opens -= o->direct;

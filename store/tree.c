@@ -710,7 +710,7 @@ void tp_tree_note_dirty(struct tp_tree *t, struct tp_object *dir)
 void tp_tree_record_dirty(struct tp_tree *t)
 {
 	{
-		TP_WRLOCK(&t->lock);
+		TP_TREE_WRLOCK(t);
 		while (!tp_list_empty(&t->dirty)) {
 			struct tp_dir *d = tp_container(t->dirty.next, struct tp_dir, dirty);
 
@@ -807,12 +807,10 @@ static void all_recorded(struct tp_tree *t)
 	atomic_store(&t->pending_any, t->pending || t->pending_error);
 }
 
-int tp_tree_record(struct tp_tree *t)
+static int record_all(struct tp_tree *t)
 {
 	int r = 0, error = 0;
 
-	if (!t->store->ledger || !atomic_load(&t->pending_any))
-		return 0;
 	/* Whoever gets here finds its own change written already, or takes it along with those of others, in their order. */
 	TP_LOCK(&t->record_lock);
 	if (t->unwritten) {
@@ -833,6 +831,17 @@ int tp_tree_record(struct tp_tree *t)
 	}
 	all_recorded(t);
 	return error;
+}
+
+int tp_tree_record(struct tp_tree *t)
+{
+	int r;
+
+	if (!t->store->ledger || !atomic_load(&t->pending_any))
+		return 0;
+	r = record_all(t);
+	tp_events_flush(t->store->events);
+	return r;
 }
 
 int tp_tree_sync(struct tp_tree *t)

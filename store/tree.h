@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "store/cleanup.h"
 #include "store/evict.h"
 #include "store/heat.h"
 #include "store/object.h"
@@ -138,6 +139,29 @@ static inline pthread_rwlock_t *tp_tree_map_lock(struct tp_tree *t, const struct
 {
 	return &t->map_locks[g->node.id % TP_MAP_LOCKS];
 }
+
+/* Drops the lock of TP_TREE_WRLOCK. */
+static inline void tp_tree_drop_lock(struct tp_tree **t)
+{
+	int r = pthread_rwlock_unlock(&(*t)->lock);
+
+	assert(r == 0);
+	(void)r;
+	tp_events_flush((*t)->store->events);
+}
+
+static inline struct tp_tree *tp_tree_hold_lock(struct tp_tree *t)
+{
+	(void)tp_rwlock_hold_write(&t->lock);
+	return t;
+}
+
+/*
+ * t->lock, exclusively, for the rest of the block, for what may say an event: it is written when the lock has been dropped. No other lock is held.
+ */
+#define TP_TREE_WRLOCK(t)                                                                                    \
+	__attribute__((cleanup(tp_tree_drop_lock), unused)) struct tp_tree *TP_CAT(tp_held_, __LINE__) =     \
+		tp_tree_hold_lock(t)
 
 int tp_tree_new(struct tp_store *s, struct tp_err *err, struct tp_tree **ret);
 void tp_tree_free(struct tp_tree *t);

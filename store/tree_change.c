@@ -323,7 +323,7 @@ int tp_tree_make(struct tp_tree *t, struct tp_who *who, uint64_t parent, const c
 	int r, recorded;
 
 	{
-		TP_WRLOCK(&t->lock);
+		TP_TREE_WRLOCK(t);
 		r = make_locked(t, who, parent, name, mode, rdev, target, ret);
 	}
 	recorded = tp_tree_record(t);
@@ -392,7 +392,7 @@ int tp_tree_link(struct tp_tree *t, struct tp_who *who, uint64_t node, uint64_t 
 	int r, recorded;
 
 	{
-		TP_WRLOCK(&t->lock);
+		TP_TREE_WRLOCK(t);
 		r = link_locked(t, who, node, parent, name, ret);
 	}
 	recorded = tp_tree_record(t);
@@ -406,7 +406,7 @@ int tp_tree_unlink(struct tp_tree *t, struct tp_who *who, uint64_t parent, const
 	int r;
 
 	{
-		TP_WRLOCK(&t->lock);
+		TP_TREE_WRLOCK(t);
 		r = tp_tree_dir(t, parent, &dir);
 		if (r < 0)
 			return r;
@@ -471,7 +471,7 @@ int tp_tree_rmdir(struct tp_tree *t, struct tp_who *who, uint64_t parent, const 
 	int r, recorded;
 
 	{
-		TP_WRLOCK(&t->lock);
+		TP_TREE_WRLOCK(t);
 		r = rmdir_locked(t, who, parent, name);
 	}
 	recorded = tp_tree_record(t);
@@ -686,7 +686,7 @@ int tp_tree_rename(struct tp_tree *t, struct tp_who *who, uint64_t from_parent, 
 	int r, recorded;
 
 	{
-		TP_WRLOCK(&t->lock);
+		TP_TREE_WRLOCK(t);
 		r = rename_locked(t, who, from_parent, from, to_parent, to, flags);
 	}
 	tp_evictor_kick(t->store->evictor);
@@ -728,7 +728,7 @@ int tp_tree_setattr(struct tp_tree *t, struct tp_who *who, uint64_t node, struct
 	int r = 0, recorded;
 
 	{
-		TP_WRLOCK(&t->lock);
+		TP_TREE_WRLOCK(t);
 		n = open ? &open->node : tp_tree_node(t, node);
 		if (!n)
 			return -ESTALE;

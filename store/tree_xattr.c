@@ -119,7 +119,7 @@ int tp_tree_set_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, cons
 	if (check_name(name) < 0)
 		return check_name(name);
 	{
-		TP_WRLOCK(&t->lock);
+		TP_TREE_WRLOCK(t);
 		n = tp_tree_node(t, node);
 		if (!n)
 			return -ESTALE;
@@ -316,7 +316,7 @@ int tp_tree_remove_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, c
 	if (check_name(name) < 0)
 		return check_name(name);
 	{
-		TP_WRLOCK(&t->lock);
+		TP_TREE_WRLOCK(t);
 		n = tp_tree_node(t, node);
 		if (!n)
 			return -ESTALE;

@@ -4,6 +4,7 @@
 # its mount says ENOTCONN, and it can be mounted again at once. TP_SOAK: many times.
 . "$(dirname "$0")/lib.sh"
 requires_root
+requires python3
 
 rounds=4
 [ -n "${TP_SHORT:-}" ] && rounds=2
@@ -108,6 +109,17 @@ ok "and ignores what is sent to everybody" test -d "/proc/$watcher"
 ok "the mount, too" tp_answers "$MNT"
 for ((i = 1; i <= rounds; i++)); do
 	round "kill.$i" KILL
+done
+# What a request did is told of when it is answered. The draft is the shell's, so that rmdir does not see it.
+for ((i = 1; i <= rounds; i++)); do
+	mkdir "$MNT/cache/told.$i"
+	exec 7>"$MNT/cache/told.$i/draft"
+	python3 -c 'import os, sys; os.rmdir(sys.argv[1]); os.kill(int(sys.argv[2]), 9)' "$MNT/cache/told.$i" "$TP_PID"
+	exec 7>&-
+	wait "$TP_PID" 2>/dev/null
+	has "an event outlives a kill right after the answer" "$(tail -n 5 "$STATE/events")" \
+		" dropped draft cache/told.$i/draft: its directory was removed$"
+	tp_start || exit 1
 done
 ulimit -S -c 0
 tp_remount

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "heap.h"
 #include "scratch.h"
@@ -30,8 +31,12 @@ static struct tp_events *opened(const char *state, uint64_t size_max_bytes)
 /* The whole stream; to be freed. */
 static char *stream(struct tp_events *e)
 {
-	size_t len = tp_events_size(e);
-	char *text = malloc(len + 1);
+	char *text;
+	size_t len;
+
+	tp_events_flush(e);
+	len = tp_events_size(e);
+	text = malloc(len + 1);
 
 	cr_assert_eq(tp_events_read(e, 0, text, len), (ssize_t)len);
 	text[len] = 0;
@@ -94,6 +99,7 @@ Test(events, quoting_stops_at_a_whole_escape_where_the_buffer_ends)
 Test(events, nobody_to_tell_is_allowed)
 {
 	tp_events_say(NULL, "drop", "nothing");
+	tp_events_flush(NULL);
 	tp_events_close(NULL);
 }
 
@@ -128,6 +134,7 @@ Test(events, a_line_that_was_torn_is_ended_at_open)
 static void say_number(struct tp_events *e, int i)
 {
 	tp_events_say(e, "n", "%06d", i);
+	tp_events_flush(e);
 }
 
 static void check_rotation(const char *state)
@@ -250,7 +257,86 @@ static void count(void *user)
 	(*(int *)user)++;
 }
 
-Test(events, the_watcher_is_called_after_each_line)
+Test(events, saying_writes_nothing_and_a_flush_writes_all)
+{
+	SCRATCH(dir);
+	struct tp_events *e = opened(dir.path, 4096);
+	size_t len;
+	char *text;
+
+	tp_events_say(e, "one", "1");
+	tp_events_say(e, "two", "2");
+	free(scratch_read(scratch_path(&dir, "events"), &len));
+	cr_assert_eq(len, 0);
+	cr_assert_eq(tp_events_size(e), 0);
+	tp_events_flush(e);
+	text = scratch_read(scratch_path(&dir, "events"), &len);
+	cr_assert_str_eq(text, TIME "one 1\n" TIME "two 2\n");
+	free(text);
+	tp_events_say(e, "three", "3");
+	assert_stream(e, TIME "one 1\n" TIME "two 2\n" TIME "three 3\n");
+	tp_events_close(e);
+}
+
+Test(events, what_was_not_flushed_is_written_at_the_end)
+{
+	SCRATCH(dir);
+	struct tp_events *e = opened(dir.path, 4096);
+
+	tp_events_say(e, "one", "1");
+	tp_events_close(e);
+	e = opened(dir.path, 4096);
+	assert_stream(e, TIME "one 1\n");
+	tp_events_close(e);
+}
+
+Test(events, a_full_buffer_drops_whole_lines_and_says_so_after_those_it_has)
+{
+	struct tp_events *e = opened(NULL, UINT64_MAX);
+	char text[4001], *all, last[16];
+	int lines = 0;
+
+	memset(text, 'x', 4000);
+	text[4000] = 0;
+	while (tp_events_dropped(e) == 0)
+		tp_events_say(e, "long", "%s%d", text, lines++);
+	for (int i = 0; i < 3; i++)
+		tp_events_say(e, "long", "%s", text);
+	cr_assert_eq(tp_events_dropped(e), 4);
+	tp_events_flush(e);
+	say_number(e, 0);
+	all = stream(e);
+	(void)snprintf(last, sizeof(last), "x%d\n", lines - 2);
+	cr_assert_eq(strncmp(strrchr(all, 'x'), last, strlen(last)), 0);
+	cr_assert_str_eq(strrchr(all, 'x') + strlen(last),
+		TIME "dropped 4 events could not be kept\n" TIME "n 000000\n");
+	free(all);
+	cr_assert_eq(tp_events_dropped(e), 4);
+	tp_events_close(e);
+}
+
+Test(events, the_handler_of_a_crash_writes_what_was_not_flushed)
+{
+	SCRATCH(dir);
+	struct tp_events *e;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		e = opened(dir.path, 4096);
+		say_number(e, 0);
+		tp_events_say(e, "n", "%06d", 1);
+		tp_events_crashed(e);
+		_exit(0);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+	e = opened(dir.path, 4096);
+	assert_stream(e, TIME "n 000000\n" TIME "n 000001\n");
+	tp_events_close(e);
+}
+
+Test(events, the_watcher_is_called_after_each_flush_that_had_something)
 {
 	struct tp_events *e = opened(NULL, 4096);
 	int calls = 0;
@@ -258,6 +344,7 @@ Test(events, the_watcher_is_called_after_each_line)
 	tp_events_watch(e, count, &calls);
 	say_number(e, 0);
 	say_number(e, 1);
+	tp_events_flush(e);
 	tp_events_watch(e, NULL, NULL);
 	say_number(e, 2);
 	cr_assert_eq(calls, 2);

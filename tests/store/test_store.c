@@ -258,6 +258,59 @@ Test(store, a_change_that_could_not_be_noted_is_not_said_to_be_kept)
 	fixture_close(&f);
 }
 
+/* The events of changes */
+
+static unsigned lines_of(struct scratch *s, const char *text)
+{
+	size_t len;
+	tp_autofree char *all = scratch_read(scratch_path(s, "events"), &len);
+	unsigned lines = 0;
+
+	for (const char *at = all; (at = strstr(at, text)); at++)
+		lines++;
+	return lines;
+}
+
+/* Whoever held the lock would be told EDEADLK; the evictor's thread may have it for a moment. */
+static void lock_is_free(void *user)
+{
+	struct fixture *f = user;
+
+	cr_assert_eq(pthread_rwlock_wrlock(&f->tree->lock), 0);
+	(void)pthread_rwlock_unlock(&f->tree->lock);
+}
+
+Test(store, events_are_written_without_the_trees_lock_and_before_the_change_is_answered, .timeout = 60)
+{
+	SCRATCH(s);
+	struct tp_who other = process_start();
+	struct file in_dir, taken, killed;
+	struct fixture f;
+	uint64_t d;
+
+	fixture_open(&f, POOL, s.path);
+	tp_events_watch(f.store->events, lock_is_free, &f);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	cr_assert_eq(file_open(&f, &other, d, "a", O_WRONLY | O_CREAT, &in_dir), 0);
+	cr_assert_eq(file_open(&f, &other, TP_NODE_CACHE, "b", O_WRONLY | O_CREAT, &taken), 0);
+	cr_assert_eq(file_open(&f, &other, TP_NODE_CACHE, "c", O_WRONLY | O_CREAT, &killed), 0);
+	cr_assert_eq(rmdir_as(&f, &f.me, TP_NODE_CACHE, "d"), 0);
+	cr_assert_eq(lines_of(&s, "d/a: its directory was removed\n"), 1);
+	cr_assert_eq(make(&f, &f.me, TP_NODE_CACHE, "b", S_IFDIR | 0755), 0);
+	cr_assert_eq(lines_of(&s, "b: its name was taken by another\n"), 1);
+	process_end(&other, SIGKILL, 0);
+	(void)file_close(&f, &killed);
+	cr_assert_eq(lines_of(&s, "c: its writer was killed\n"), 1);
+	put(&f, TP_NODE_CACHE, "same", "bytes");
+	put(&f, TP_NODE_CACHE, "same", "bytes");
+	cr_assert_eq(lines_of(&s, " dedup cache/same\n"), 1);
+	(void)file_close(&f, &in_dir);
+	(void)file_close(&f, &taken);
+	process_reap(&other);
+	tp_events_watch(f.store->events, NULL, NULL);
+	fixture_close(&f);
+}
+
 /* Killed at any moment: what was reported is there, and all of it holds together. */
 
 static void make_and_report(const char *state, int to)
