@@ -446,6 +446,7 @@ static int start(struct mount *m, struct tp_err *err)
 	r = tp_fs_mount(&m->fs_options, m->store, err, &m->fs);
 	if (r < 0)
 		return r;
+	m->deathwatch.events = m->store->events;
 	r = tp_watch_arm(&m->deathwatch);
 	if (r < 0)
 		tp_events_say(m->store->events, "no-watcher",
@@ -480,6 +481,7 @@ static int close_all(struct mount *m)
 		log_events(m);
 	}
 	tp_fs_free(m->fs);
+	m->deathwatch.events = NULL;
 	r = tp_store_close(m->store);
 	if (m->watcher_runs) {
 		atomic_store(&m->done, true);

@@ -96,8 +96,13 @@ static void on_crash(int sig, siginfo_t *info, void *context)
 {
 	const struct tp_watch *w = atomic_load(&armed);
 
-	if (w && getpid() == w->daemon)
+	if (w && getpid() == w->daemon) {
+		struct tp_events *events = atomic_load(&w->events);
+
 		abort_connection(w);
+		if (events)
+			tp_events_crashed(events);
+	}
 	for (unsigned i = 0; i < CRASH_SIGNALS; i++)
 		if (crash_signals[i] == sig)
 			(void)sigaction(sig, &before[i], NULL);

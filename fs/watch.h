@@ -9,6 +9,8 @@
  * - After a crash it is the crashing thread, before the signal has its way, since a core dump begins with waiting for all other threads.
  * - After SIGKILL it is the watcher, a process of its own ("tidepool-watch" in ps) that the kernel tells when the daemon's main thread ends.
  *
+ * The crashing thread also writes the events that were said and not flushed.
+ *
  * Both write to fusectl's file abort if there is one, or do as umount(8) -f does, which aborts, too, and is root's only. Nothing can be done for an ordinary user
  * where fusectl is not mounted (in some containers): clients may hang then until root says `umount -f`.
  *
@@ -20,8 +22,11 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "store/events.h"
 
 struct tp_watch {
 	const char *mountpoint; /* absolute, without links; the caller's, outlives this */
@@ -32,6 +37,7 @@ struct tp_watch {
 	uint64_t mount_id;	/* never used twice from Linux 6.8 on; tells whether it is still our mount */
 	uint64_t dev;		/* its st_dev; 0: not armed */
 	int why_not;		/* -errno: why there is no watcher */
+	struct tp_events *_Atomic events; /* the caller's; what a crash writes the last of; NULL: nothing */
 };
 
 /*

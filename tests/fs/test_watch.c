@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../store/scratch.h"
 #include "fs/watch.h"
 
 static char *guarded; /* a page that must not be touched */
@@ -131,8 +132,8 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	_exit(sig == SIGSEGV && info->si_code == SEGV_ACCERR && info->si_addr == guarded + 100 ? 7 : 8);
 }
 
-/* In a process of its own: arms, and faults, or aborts. Returns how it ended. */
-static int crash(void (*handler)(int, siginfo_t *, void *), bool fault)
+/* In a process of its own: arms, says an event in STATE unless that is NULL, and faults, or aborts. Returns how it ended. */
+static int crash(void (*handler)(int, siginfo_t *, void *), bool fault, const char *state)
 {
 	int status;
 	pid_t pid = fork();
@@ -149,6 +150,15 @@ static int crash(void (*handler)(int, siginfo_t *, void *), bool fault)
 		(void)signal(SIGABRT, SIG_DFL);
 		if (tp_watch_begin(&w, "/tmp") < 0)
 			_exit(1);
+		if (state) {
+			struct tp_events *e;
+			struct tp_err err;
+
+			if (tp_events_open(state, tp_clock_system(), 4096, &err, &e) < 0)
+				_exit(3);
+			w.events = e;
+			tp_events_say(e, "last", "words");
+		}
 		(void)tp_watch_arm(&w);
 		if (fault)
 			*(volatile char *)(guarded + 100) = 1;
@@ -168,19 +178,32 @@ static void guard(void)
 
 Test(watch, crash_ends_by_its_signal, .init = guard)
 {
-	int status = crash(NULL, true);
+	int status = crash(NULL, true, NULL);
 
 	cr_assert(WIFSIGNALED(status), "status %x", (unsigned)status);
 	cr_assert_eq(WTERMSIG(status), SIGSEGV);
-	status = crash(NULL, false);
+	status = crash(NULL, false, NULL);
 	cr_assert(WIFSIGNALED(status), "status %x", (unsigned)status);
 	cr_assert_eq(WTERMSIG(status), SIGABRT);
 }
 
 Test(watch, older_handler_sees_the_fault_as_it_was, .init = guard)
 {
-	int status = crash(on_fault, true);
+	int status = crash(on_fault, true, NULL);
 
 	cr_assert(WIFEXITED(status), "status %x", (unsigned)status);
 	cr_assert_eq(WEXITSTATUS(status), 7);
+}
+
+Test(watch, crash_writes_what_was_said_last)
+{
+	SCRATCH(dir);
+	size_t len;
+	char *text;
+	int status = crash(NULL, false, dir.path);
+
+	cr_assert(WIFSIGNALED(status), "status %x", (unsigned)status);
+	text = scratch_read(scratch_path(&dir, "events"), &len);
+	cr_assert(strstr(text, " last words\n"), "%s", text);
+	free(text);
 }
