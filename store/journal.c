@@ -23,12 +23,15 @@
 #define HEADER sizeof(struct tp_journal_header)
 #define ENTRY sizeof(struct tp_journal_entry_header)
 #define WINDOW_BYTES (256 * 1024)
+/* Room is allocated by so much more than is asked for. */
+#define STRETCH_BYTES (UINT64_C(1) << 20)
 
 static const char *const file_names[2] = {"journal.0", "journal.1"};
 
 struct tp_journal {
 	int fd[2];	      /* owned */
 	uint64_t bytes[2];    /* whole records in each file */
+	uint64_t room[2];     /* bytes behind them that are allocated; of the sealed one its reader's */
 	unsigned open;	      /* the file that is appended to; the other one is the sealed one */
 	uint64_t sequence;    /* of the record that was appended last */
 	uint64_t sealed_last; /* of the sealed file's last record */
@@ -40,12 +43,13 @@ static size_t padded(size_t len)
 	return (len + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
 }
 
-static int record_reserve(struct tp_journal_record *rec, size_t len)
+int tp_journal_record_reserve(struct tp_journal_record *rec, size_t bytes)
 {
 	unsigned char *buf;
-	size_t size = rec->size ? rec->size : 256;
+	size_t size = rec->size ? rec->size : 256, at = rec->len ? rec->len : HEADER, len;
 
-	if (len > TP_JOURNAL_RECORD_MAX)
+	/* The room for the padding is taken here, so that sealing cannot fail. */
+	if (__builtin_add_overflow(at + ALIGNMENT, bytes, &len) || len > TP_JOURNAL_RECORD_MAX)
 		return -EMSGSIZE;
 	if (len <= rec->size)
 		return 0;
@@ -69,8 +73,7 @@ int tp_journal_record_add(struct tp_journal_record *rec, const struct tp_journal
 		entry->value_len > TP_JOURNAL_VALUE_MAX ||
 		(entry->op == TP_JOURNAL_REMOVE && entry->value_len))
 		return -EINVAL;
-	/* The room for the padding is taken here, so that sealing cannot fail. */
-	r = record_reserve(rec, at + ENTRY + entry->key_len + entry->value_len + ALIGNMENT);
+	r = tp_journal_record_reserve(rec, ENTRY + entry->key_len + entry->value_len);
 	if (r < 0)
 		return r;
 	h.key_len = htole16((uint16_t)entry->key_len);
@@ -433,12 +436,53 @@ int tp_journal_replay(struct tp_journal *j, uint64_t applied, tp_journal_each ea
 	return 0;
 }
 
+/* Sees to it that file has room for so many bytes more. */
+static int reserve(struct tp_journal *j, unsigned file, uint64_t bytes)
+{
+	int r;
+
+	if (bytes <= j->room[file])
+		return 0;
+	bytes += STRETCH_BYTES;
+	do
+		r = fallocate(j->fd[file], FALLOC_FL_KEEP_SIZE, (off_t)j->bytes[file], (off_t)bytes);
+	while (r < 0 && errno == EINTR);
+	if (r < 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+		return errno == EDQUOT || errno == EFBIG ? -ENOSPC : -errno;
+	j->room[file] = bytes;
+	return 0;
+}
+
+/* Empties a file. Blocks behind its end go with it, and are asked for anew. */
+static int empty(struct tp_journal *j, unsigned file)
+{
+	j->room[file] = 0;
+	if (ftruncate(j->fd[file], 0) < 0)
+		return -errno;
+	j->bytes[file] = 0;
+	/* Whoever needs it asks again, and hears why not. */
+	(void)reserve(j, file, 1);
+	return 0;
+}
+
+int tp_journal_reserve(struct tp_journal *j, uint64_t bytes)
+{
+	return reserve(j, j->open, bytes);
+}
+
+uint64_t tp_journal_room(const struct tp_journal *j)
+{
+	return j->room[j->open];
+}
+
 int tp_journal_start(struct tp_journal *j, uint64_t last)
 {
-	for (int i = 0; i < 2; i++) {
-		if (ftruncate(j->fd[i], 0) < 0)
-			return -errno;
-		j->bytes[i] = 0;
+	int r;
+
+	for (unsigned i = 0; i < 2; i++) {
+		r = empty(j, i);
+		if (r < 0)
+			return r;
 	}
 	j->sequence = j->sealed_last = last;
 	return 0;
@@ -449,7 +493,7 @@ int tp_journal_append(
 {
 	size_t len = tp_journal_record_seal(rec, j->sequence + 1, j->boot), done = 0;
 	int fd = j->fd[j->open];
-	uint64_t *bytes = &j->bytes[j->open];
+	uint64_t *bytes = &j->bytes[j->open], *room = &j->room[j->open];
 
 	while (done < len) {
 		ssize_t n = pwrite(fd, rec->buf + done, len - done, (off_t)(*bytes + done));
@@ -459,6 +503,7 @@ int tp_journal_append(
 		if (n <= 0) {
 			int r = n < 0 ? -errno : -EIO;
 
+			*room = 0;
 			/*
 			 * Should this fail, then the next record overwrites what is there, and a reader takes
 			 * the rest as torn.
@@ -469,19 +514,26 @@ int tp_journal_append(
 		done += (size_t)n;
 	}
 	*bytes += len;
+	*room -= *room < len ? *room : len;
 	*ret_sequence = ++j->sequence;
 	*ret_open_bytes = *bytes;
 	return 0;
 }
 
-uint64_t tp_journal_seal(struct tp_journal *j, uint64_t *ret_last)
+int tp_journal_seal(struct tp_journal *j, uint64_t room_bytes, uint64_t *ret_last, uint64_t *ret_bytes)
 {
-	if (!j->bytes[!j->open]) {
+	int r;
+
+	if (!j->bytes[!j->open] && j->bytes[j->open]) {
+		r = reserve(j, !j->open, room_bytes);
+		if (r < 0)
+			return r;
 		j->open = !j->open;
 		j->sealed_last = j->sequence;
 	}
 	*ret_last = j->sealed_last;
-	return j->bytes[!j->open];
+	*ret_bytes = j->bytes[!j->open];
+	return 0;
 }
 
 int tp_journal_load(
@@ -504,10 +556,5 @@ int tp_journal_load(
 
 int tp_journal_drop_sealed(struct tp_journal *j)
 {
-	unsigned sealed = !j->open;
-
-	if (ftruncate(j->fd[sealed], 0) < 0)
-		return -errno;
-	j->bytes[sealed] = 0;
-	return 0;
+	return empty(j, !j->open);
 }

@@ -7,6 +7,10 @@
  * the sealed one is read by tp_journal_load() and dropped by tp_journal_drop_sealed() when its records are on
  * stable storage elsewhere. Nothing is ever flushed here.
  *
+ * Who has to know that a record will find room before it does what the record tells asks tp_journal_reserve():
+ * blocks behind the file's end are allocated then, which no other file can take. A file system that cannot do
+ * that (EOPNOTSUPP) is taken at its word that there is room; tp_journal_append() may say -ENOSPC all the same.
+ *
  * A record, little endian, padded with zeros to a multiple of 8 bytes:
  *
  *	 0	4	magic "tpJ1"
@@ -94,6 +98,8 @@ struct tp_journal_record {
  * would become too long. -ENOMEM: nothing was added.
  */
 int tp_journal_record_add(struct tp_journal_record *rec, const struct tp_journal_entry *entry);
+/* Entries of `bytes` in all, headers included, can be added. -EMSGSIZE, -ENOMEM. */
+int tp_journal_record_reserve(struct tp_journal_record *rec, size_t bytes);
 /* Makes it empty again and keeps its memory. */
 void tp_journal_record_clear(struct tp_journal_record *rec);
 void tp_journal_record_fini(struct tp_journal_record *rec);
@@ -141,7 +147,10 @@ typedef int (*tp_journal_each)(struct tp_journal_view *v, void *user);
  */
 int tp_journal_replay(struct tp_journal *j, uint64_t applied, tp_journal_each each, void *user,
 	struct tp_err *err, uint64_t *ret_last, uint64_t *ret_dropped_bytes);
-/* Empties both files; the next record gets the sequence last + 1. Errors: what ftruncate gives. */
+/*
+ * Empties both files and allocates some room in them, where there is any; the next record gets the sequence
+ * last + 1. Errors: what ftruncate gives.
+ */
 int tp_journal_start(struct tp_journal *j, uint64_t last);
 
 /*
@@ -152,15 +161,24 @@ int tp_journal_start(struct tp_journal *j, uint64_t last);
 int tp_journal_append(struct tp_journal *j, struct tp_journal_record *rec, uint64_t *ret_sequence,
 	uint64_t *ret_open_bytes);
 /*
- * Seals the open file unless a sealed one is still there. Returns the bytes in the sealed file: 0 when there
- * is nothing to read. ret_last: the sequence of its last record.
+ * Sees to it that the next records, of `bytes` in all, find room in the open file. -ENOSPC, or what fallocate
+ * gives: it is as it was. Must not overlap with append or seal, as they must not with each other.
  */
-uint64_t tp_journal_seal(struct tp_journal *j, uint64_t *ret_last);
+int tp_journal_reserve(struct tp_journal *j, uint64_t bytes);
+/* For how many bytes there is room for certain in the open file. */
+uint64_t tp_journal_room(const struct tp_journal *j);
+/*
+ * Seals the open file unless a sealed one is still there, or it is empty. room_bytes: what was reserved and not
+ * appended yet; when the other file has no room for it, -ENOSPC, or what fallocate gives, and nothing is
+ * sealed. ret_bytes: how long the sealed file is, 0 when there is nothing to read. ret_last: the sequence of
+ * its last record.
+ */
+int tp_journal_seal(struct tp_journal *j, uint64_t room_bytes, uint64_t *ret_last, uint64_t *ret_bytes);
 /*
  * Calls each for the sealed file's records above applied. May run beside append, as tp_journal_drop_sealed()
  * may. Errors as of replay.
  */
 int tp_journal_load(
 	struct tp_journal *j, uint64_t applied, tp_journal_each each, void *user, struct tp_err *err);
-/* Empties the sealed file. Errors: what ftruncate gives. */
+/* Empties the sealed file, and allocates some room in it for its next turn. Errors: what ftruncate gives. */
 int tp_journal_drop_sealed(struct tp_journal *j);

@@ -47,6 +47,8 @@
  * lasts.
  */
 #define JOURNAL_BYTES_HURRY (UINT64_C(8) << 20)
+/* Of the journal's room so much is kept for what must go on while the disk is full. */
+#define SPARE_BYTES (UINT64_C(256) << 10)
 /* Bounds what LMDB holds in memory of one transaction. */
 #define TXN_BYTES (UINT64_C(16) << 20)
 /* How long after a commit that found no room the next one is tried unasked, at least. */
@@ -57,6 +59,9 @@
 #define KEY_UUID "uuid"		    /* 16 bytes */
 #define KEY_GENERATION "generation" /* the highest generation that was reserved */
 #define KEY_JOURNAL "journal"	    /* the highest sequence of the journal that is in LMDB */
+
+_Static_assert(TP_LEDGER_BATCH_BYTES >= sizeof(struct tp_journal_header) + 8, "header and padding");
+_Static_assert(TP_LEDGER_ENTRY_BYTES == sizeof(struct tp_journal_entry_header), "as in the journal");
 
 static const char *const table_names[TP_LEDGER_TABLES] = {
 	[TP_LEDGER_META] = "meta",
@@ -93,6 +98,8 @@ struct tp_ledger {
 	pthread_mutex_t lock;	 /* for all that follows */
 	pthread_cond_t wake;	 /* the writer thread has something to look at */
 	pthread_cond_t done;	 /* an attempt or a scan has ended */
+	uint64_t promised;	 /* bytes of batches that may still come */
+	uint64_t room;		 /* what the journal's open file has room for, or less */
 	uint64_t appended;	 /* the highest sequence in the journal */
 	uint64_t committed;	 /* the highest sequence on stable storage */
 	uint64_t wanted;	 /* somebody waits for this sequence */
@@ -184,6 +191,11 @@ int tp_ledger_batch_remove(struct tp_ledger_batch *b, enum tp_ledger_table t, co
 		.op = TP_JOURNAL_REMOVE, .table = (uint8_t)t, .key = key, .key_len = key_len};
 
 	return is_allowed(t, key, key_len) ? tp_journal_record_add(&b->record, &e) : -EINVAL;
+}
+
+int tp_ledger_batch_reserve(struct tp_ledger_batch *b, size_t bytes)
+{
+	return tp_journal_record_reserve(&b->record, bytes);
 }
 
 /* transactions: the writer thread, and open before there is one */
@@ -416,21 +428,45 @@ static void wait_for_work(struct tp_ledger *l, uint64_t wait_ns)
 	(void)pthread_cond_timedwait(&l->wake, &l->lock, &ts);
 }
 
+/* Nothing is promised from now on until note_room(); what is already is returned. append held. */
+static uint64_t hold_promises(struct tp_ledger *l)
+{
+	TP_LOCK(&l->lock);
+	l->room = 0;
+	return l->promised;
+}
+
+/* append held. */
+static void note_room(struct tp_ledger *l)
+{
+	TP_LOCK(&l->lock);
+	l->room = tp_journal_room(l->journal);
+}
+
+static int seal(struct tp_ledger *l, uint64_t *ret_last, uint64_t *ret_bytes)
+{
+	int r;
+	TP_LOCK(&l->append);
+
+	/* What is promised has to find its room in the other file then. */
+	r = tp_journal_seal(l->journal, hold_promises(l), ret_last, ret_bytes);
+	note_room(l);
+	return r;
+}
+
 /* One commit. Locked on entry and return, not in between. */
 static void attempt(struct tp_ledger *l)
 {
-	uint64_t id = ++l->attempts, now = tp_mono_ns(l->clock), last, bytes, reserve;
+	uint64_t id = ++l->attempts, now = tp_mono_ns(l->clock), last = 0, bytes = 0, reserve;
 	int r;
 
 	reserve = l->block_asked ? l->reserved + GENERATION_BLOCK : 0;
 	l->hurry = false;
 	l->busy = true;
 	(void)pthread_mutex_unlock(&l->lock);
-	{
-		TP_LOCK(&l->append);
-		bytes = tp_journal_seal(l->journal, &last);
-	}
-	r = commit(l, bytes > 0, reserve);
+	r = seal(l, &last, &bytes);
+	if (r == 0)
+		r = commit(l, bytes > 0, reserve);
 	if (r < 0 && !is_passing(r))
 		fail(l, r);
 	(void)pthread_mutex_lock(&l->lock);
@@ -486,6 +522,41 @@ static int start_writer(struct tp_ledger *l)
 
 /* what others call */
 
+/* want_bytes: what there must be room for. Locked. */
+static int promise(struct tp_ledger *l, uint64_t bytes, uint64_t want_bytes)
+{
+	if (l->fatal_errno)
+		return -EROFS;
+	if (l->room < l->promised + want_bytes)
+		return -ENOSPC;
+	l->promised += bytes;
+	return 0;
+}
+
+int tp_ledger_promise(struct tp_ledger *l, uint64_t bytes, bool spare)
+{
+	uint64_t want_bytes = spare ? bytes : bytes + SPARE_BYTES;
+	int r;
+
+	{
+		TP_LOCK(&l->lock);
+		r = promise(l, bytes, want_bytes);
+	}
+	if (r != -ENOSPC)
+		return r;
+	TP_LOCK(&l->append);
+	r = tp_journal_reserve(l->journal, hold_promises(l) + want_bytes);
+	note_room(l);
+	TP_LOCK(&l->lock);
+	return r < 0 ? r : promise(l, bytes, want_bytes);
+}
+
+void tp_ledger_release(struct tp_ledger *l, uint64_t bytes)
+{
+	TP_LOCK(&l->lock);
+	l->promised -= bytes;
+}
+
 int tp_ledger_apply(struct tp_ledger *l, struct tp_ledger_batch *b)
 {
 	uint64_t sequence, open_bytes;
@@ -501,6 +572,7 @@ int tp_ledger_apply(struct tp_ledger *l, struct tp_ledger_batch *b)
 			return -EROFS;
 	}
 	r = tp_journal_append(l->journal, &b->record, &sequence, &open_bytes);
+	note_room(l);
 	if (r == -ENOSPC)
 		return r;
 	if (r < 0) {
@@ -829,6 +901,7 @@ static int replay(struct tp_ledger *l, const char *state, struct tp_err *err, st
 	if (r < 0)
 		return tp_err_set(err, r, "the journal of %s cannot be brought into its ledger: %s", state,
 			strerror(-r));
+	l->room = tp_journal_room(l->journal);
 	l->appended = l->committed = l->wanted = last;
 	l->generation = generation;
 	l->generation_end = l->reserved;

@@ -36,6 +36,10 @@ enum tp_ledger_table {
 	TP_LEDGER_TABLES
 };
 
+/* What a batch, and each entry beside its key and value, takes in the journal. */
+#define TP_LEDGER_BATCH_BYTES 48u
+#define TP_LEDGER_ENTRY_BYTES 8u
+
 struct tp_ledger;
 struct tp_ledger_batch;
 
@@ -70,6 +74,16 @@ int tp_ledger_batch_put(struct tp_ledger_batch *b, enum tp_ledger_table t, const
 	const void *value, size_t value_len);
 int tp_ledger_batch_remove(
 	struct tp_ledger_batch *b, enum tp_ledger_table t, const void *key, size_t key_len);
+/* What can be added, of `bytes` in all with the headers of its entries, fits in b. -EMSGSIZE, -ENOMEM. */
+int tp_ledger_batch_reserve(struct tp_ledger_batch *b, size_t bytes);
+/*
+ * Promises that batches of `bytes` in all, with TP_LEDGER_BATCH_BYTES for each and TP_LEDGER_ENTRY_BYTES for
+ * each entry, will find room on the disk until tp_ledger_release(): for who must know that before it does what
+ * it will tell. spare: also out of the room that is kept for what must go on while the disk is full. -ENOSPC,
+ * -EROFS: nothing is promised. Where the file system cannot allocate ahead the promise may be broken.
+ */
+int tp_ledger_promise(struct tp_ledger *l, uint64_t bytes, bool spare);
+void tp_ledger_release(struct tp_ledger *l, uint64_t bytes);
 /*
  * Appends b to the journal: all of it survives SIGKILL from now on, or none of it. b is empty afterwards, on
  * success, and unchanged otherwise.

@@ -4,6 +4,9 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/resource.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+#include <sys/stat.h>
 
 #include "heap.h"
 #include "scratch.h"
@@ -369,6 +372,14 @@ Test(journal, old_bytes_behind_a_shorter_new_record_are_a_torn_end)
 	cr_assert_eq(p.last, 10);
 }
 
+static uint64_t seal(struct tp_journal *j, uint64_t *ret_last)
+{
+	uint64_t bytes = 1;
+
+	cr_assert_eq(tp_journal_seal(j, 0, ret_last, &bytes), 0);
+	return bytes;
+}
+
 Test(journal, sealing_alternates_and_loading_gives_the_sealed_records_only)
 {
 	SCRATCH(dir);
@@ -377,14 +388,14 @@ Test(journal, sealing_alternates_and_loading_gives_the_sealed_records_only)
 	uint64_t last;
 
 	cr_assert_eq(tp_journal_start(j, 0), 0);
-	cr_assert_eq(tp_journal_seal(j, &last), 0);
+	cr_assert_eq(seal(j, &last), 0);
 	append(j, "a", "1");
 	append(j, "b", "1");
-	cr_assert_gt(tp_journal_seal(j, &last), 0);
+	cr_assert_gt(seal(j, &last), 0);
 	cr_assert_eq(last, 2);
 	append(j, "c", "1");
 	/* A sealed file that is still there stays the sealed one. */
-	cr_assert_gt(tp_journal_seal(j, &last), 0);
+	cr_assert_gt(seal(j, &last), 0);
 	cr_assert_eq(last, 2);
 	cr_assert_eq(tp_journal_load(j, 0, meet, &m, NULL), 0);
 	cr_assert_str_eq(m.keys, "a b ");
@@ -398,7 +409,7 @@ Test(journal, sealing_alternates_and_loading_gives_the_sealed_records_only)
 		cr_assert_str_eq(p.met.keys, "a b c ");
 	}
 	cr_assert_eq(tp_journal_drop_sealed(j), 0);
-	cr_assert_gt(tp_journal_seal(j, &last), 0);
+	cr_assert_gt(seal(j, &last), 0);
 	cr_assert_eq(last, 3);
 	m = (struct met){0};
 	cr_assert_eq(tp_journal_load(j, 2, meet, &m, NULL), 0);
@@ -417,7 +428,7 @@ Test(journal, a_sealed_file_that_somebody_cut_is_an_error)
 	cr_assert_eq(tp_journal_start(j, 0), 0);
 	append(j, "a", "1");
 	append(j, "b", "1");
-	cr_assert_gt(tp_journal_seal(j, &last), 0);
+	cr_assert_gt(seal(j, &last), 0);
 	cr_assert_eq(truncate(scratch_path(&dir, "journal.0"), 60), 0);
 	cr_assert_lt(tp_journal_load(j, 0, meet, &m, &err), 0);
 	cr_assert_neq(err.text[0], 0);
@@ -450,7 +461,7 @@ Test(journal, records_longer_than_the_readers_window_are_read)
 		count++;
 	}
 	cr_assert_gt(total, 4 << 20);
-	cr_assert_eq(tp_journal_seal(j, &last), total);
+	cr_assert_eq(seal(j, &last), total);
 	cr_assert_eq(tp_journal_load(j, 0, meet, &m, NULL), 0);
 	cr_assert_eq(m.count, count);
 	tp_journal_close(j);
@@ -482,6 +493,61 @@ Test(journal, a_full_disk_appends_nothing_and_the_next_record_is_whole)
 	tp_journal_record_fini(&rec);
 	p = replayed(&dir, 0);
 	cr_assert_str_eq(p.met.keys, "a long ");
+	tp_journal_close(j);
+}
+
+/* The disk is full for whoever asks for room; what is allocated stays. */
+static bool full;
+
+int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	if (full) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_fallocate, fd, mode, offset, len);
+}
+
+static uint64_t allocated_bytes(struct scratch *dir, const char *name)
+{
+	struct stat st;
+
+	cr_assert_eq(stat(scratch_path(dir, name), &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+Test(journal, room_is_allocated_behind_the_end_and_moves_with_the_open_file)
+{
+	SCRATCH(dir);
+	struct tp_journal *j = opened(&dir);
+	const uint64_t want = 3 << 20;
+	uint64_t last, bytes, room;
+	struct stat st;
+
+	cr_assert_eq(tp_journal_start(j, 0), 0);
+	cr_assert_gt(tp_journal_room(j), 0);
+	cr_assert_eq(tp_journal_reserve(j, want), 0);
+	cr_assert_geq(tp_journal_room(j), want);
+	cr_assert_geq(allocated_bytes(&dir, "journal.0"), want);
+	cr_assert_eq(stat(scratch_path(&dir, "journal.0"), &st), 0);
+	cr_assert_eq(st.st_size, 0);
+	room = tp_journal_room(j);
+	append(j, "a", "1");
+	cr_assert_eq(stat(scratch_path(&dir, "journal.0"), &st), 0);
+	cr_assert_eq(tp_journal_room(j), room - (uint64_t)st.st_size);
+	full = true;
+	cr_assert_eq(tp_journal_reserve(j, tp_journal_room(j)), 0);
+	cr_assert_eq(tp_journal_reserve(j, tp_journal_room(j) + 1), -ENOSPC);
+	/* The other file has no room for so much: nothing is sealed. */
+	cr_assert_eq(tp_journal_seal(j, want, &last, &bytes), -ENOSPC);
+	append(j, "b", "1");
+	full = false;
+	cr_assert_eq(tp_journal_seal(j, want, &last, &bytes), 0);
+	cr_assert_eq(last, 2);
+	cr_assert_geq(tp_journal_room(j), want);
+	cr_assert_geq(allocated_bytes(&dir, "journal.1"), want);
+	cr_assert_eq(tp_journal_drop_sealed(j), 0);
+	cr_assert_gt(allocated_bytes(&dir, "journal.0"), 0);
 	tp_journal_close(j);
 }
 

@@ -615,6 +615,50 @@ Test(ledger, a_full_disk_refuses_a_change_and_takes_it_when_there_is_room)
 	cr_assert_eq(tp_ledger_close(l), 0);
 }
 
+static atomic_bool full;
+
+int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	if (atomic_load(&full)) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_fallocate, fd, mode, offset, len);
+}
+
+Test(ledger, what_was_promised_has_room_and_what_has_none_is_not_promised)
+{
+	SCRATCH(dir);
+	struct tp_ledger *l = opened(dir.path);
+	uint64_t promised = 0;
+
+	atomic_store(&full, true);
+	for (; tp_ledger_promise(l, 1000, false) == 0; promised += 1000)
+		cr_assert_lt(promised, 16 << 20);
+	cr_assert_gt(promised, 0);
+	cr_assert_eq(tp_ledger_promise(l, 1000, true), 0);
+	promised += 1000;
+	cr_assert_eq(tp_ledger_promise(l, 1 << 20, true), -ENOSPC);
+	tp_ledger_release(l, promised);
+	cr_assert_eq(tp_ledger_promise(l, 1000, false), 0);
+	atomic_store(&full, false);
+	cr_assert_eq(tp_ledger_promise(l, 16 << 20, false), 0);
+	cr_assert_eq(change(l, "a", "1"), 0);
+	atomic_store(&full, true);
+	/* The other file has no room for what is promised. */
+	cr_assert_eq(tp_ledger_sync(l), -ENOSPC);
+	cr_assert_eq(tp_ledger_trouble(l), ENOSPC);
+	cr_assert_eq(change(l, "b", "1"), 0);
+	tp_ledger_release(l, (16 << 20) + 1000);
+	cr_assert_eq(tp_ledger_sync(l), 0);
+	cr_assert_eq(change(l, "c", "1"), 0);
+	atomic_store(&full, false);
+	cr_assert_eq(tp_ledger_close(l), 0);
+	l = opened(dir.path);
+	assert_names(l, "a=1 b=1 c=1 ");
+	cr_assert_eq(tp_ledger_close(l), 0);
+}
+
 Test(ledger, a_commit_without_room_is_tried_again_and_loses_nothing)
 {
 	SCRATCH(dir);
@@ -632,6 +676,7 @@ Test(ledger, a_commit_without_room_is_tried_again_and_loses_nothing)
 		(void)snprintf(key, sizeof(key), "key %03u", i);
 		cr_assert_eq(change(l, key, "a value that takes a little of the room in a page"), 0);
 	}
+	/* The other file has no room for what is promised. */
 	cr_assert_eq(tp_ledger_sync(l), -ENOSPC);
 	cr_assert_eq(tp_ledger_trouble(l), ENOSPC);
 	cr_assert_eq(change(l, "b", "1"), 0);
