@@ -8,9 +8,6 @@
 
 #include "store/cleanup.h"
 
-/* user.* bytes that one object may have in all, names and values. */
-#define XATTR_BYTES_MAX 4096u
-
 struct tp_object *tp_object_new(uint64_t ino, uint32_t mode, uint32_t uid, uint32_t gid, uint64_t now_ns)
 {
 	struct tp_object *o = calloc(1, sizeof(*o));
@@ -119,7 +116,7 @@ int tp_object_set_xattr(struct tp_object *o, const char *name, const void *value
 	for (x = extra->xattrs; x; x = x->next)
 		if (!at || x != *at)
 			used += x->name_len + x->value_len;
-	if (len > XATTR_BYTES_MAX || used + name_len + len > XATTR_BYTES_MAX)
+	if (len > TP_XATTR_BYTES_MAX || used + name_len + len > TP_XATTR_BYTES_MAX)
 		return -ENOSPC;
 	x = malloc(sizeof(*x) + name_len + len);
 	if (!x)

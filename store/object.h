@@ -228,6 +228,8 @@ struct tp_extra *tp_object_extra(struct tp_object *o);
 /* What a write, a truncation or a chown by who is not privileged does to setuid and setgid. */
 void tp_object_kill_suid(struct tp_object *o);
 
+/* user.* bytes that one object may have in all, names and values. */
+#define TP_XATTR_BYTES_MAX 4096u
 /* user.* attributes; name with its prefix. -ENODATA, -EEXIST, -ENOMEM, -ENOSPC beyond 4 KiB in all, -ERANGE as getxattr(2). flags as setxattr(2). */
 int tp_object_set_xattr(struct tp_object *o, const char *name, const void *value, size_t len, int flags);
 ssize_t tp_object_get_xattr(const struct tp_object *o, const char *name, void *buf, size_t len);

@@ -34,22 +34,21 @@ uint64_t tp_record_number(const void *bytes)
 	return be64toh(v);
 }
 
-int tp_record_encode(const struct tp_object *o, void **ret_value, size_t *ret_len)
+size_t tp_record_encode(const struct tp_object *o, void *value)
 {
 	struct tp_policy none;
 	const struct tp_policy *p = &none;
 	const struct tp_xattr *xattrs = o->extra ? o->extra->xattrs : NULL;
-	size_t target_len = S_ISLNK(o->mode) ? strlen(o->target) : 0,
-	       len = sizeof(struct tp_record_head) + target_len;
+	size_t target_len = S_ISLNK(o->mode) ? strlen(o->target) : 0;
 	struct tp_record_head head;
 	uint16_t count = 0;
-	char *value, *at;
+	char *at = value;
 
 	tp_policy_init(&none);
 	if (o->extra)
 		p = &o->extra->policy;
-	for (const struct tp_xattr *x = xattrs; x; x = x->next, count++)
-		len += sizeof(struct tp_record_xattr) + x->name_len + x->value_len;
+	for (const struct tp_xattr *x = xattrs; x; x = x->next)
+		count++;
 	head = (struct tp_record_head){
 		.version = TP_RECORD_VERSION,
 		.commit = p->commit,
@@ -68,9 +67,6 @@ int tp_record_encode(const struct tp_object *o, void **ret_value, size_t *ret_le
 		.xattrs_count = htole16(count),
 	};
 	memcpy(head.temp, p->temp, sizeof(head.temp));
-	value = at = malloc(len);
-	if (!value)
-		return -ENOMEM;
 	memcpy(at, &head, sizeof(head));
 	at += sizeof(head);
 	if (target_len)
@@ -83,9 +79,7 @@ int tp_record_encode(const struct tp_object *o, void **ret_value, size_t *ret_le
 		memcpy(at + sizeof(rx), x->bytes, x->name_len + x->value_len);
 		at += sizeof(rx) + x->name_len + x->value_len;
 	}
-	*ret_value = value;
-	*ret_len = len;
-	return 0;
+	return (size_t)(at - (char *)value);
 }
 
 static int decode_xattrs(struct tp_object *o, const char *at, const char *end, unsigned count)
@@ -101,7 +95,8 @@ static int decode_xattrs(struct tp_object *o, const char *at, const char *end, u
 		at += sizeof(rx);
 		rx.name_len = le16toh(rx.name_len);
 		rx.value_len = le16toh(rx.value_len);
-		if (rx.name_len > UINT8_MAX || (size_t)(end - at) < (size_t)rx.name_len + rx.value_len)
+		if (rx.name_len > UINT8_MAX || rx.name_len < TP_RECORD_XATTR_NAME_MIN ||
+			(size_t)(end - at) < (size_t)rx.name_len + rx.value_len)
 			return -EBADMSG;
 		memcpy(name, at, rx.name_len);
 		name[rx.name_len] = 0;

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,13 @@ struct tp_record_xattr {
 };
 _Static_assert(sizeof(struct tp_record_xattr) == 4, "the record's layout is fixed");
 
+/* The shortest name of an attribute: "user." and one byte. */
+#define TP_RECORD_XATTR_NAME_MIN 6u
+/* The longest record. */
+#define TP_RECORD_BYTES_MAX                                                                                  \
+	(sizeof(struct tp_record_head) + PATH_MAX + TP_XATTR_BYTES_MAX +                                     \
+		TP_XATTR_BYTES_MAX / TP_RECORD_XATTR_NAME_MIN * sizeof(struct tp_record_xattr))
+
 struct tp_record_key {
 	unsigned char bytes[8 + 255];
 	size_t len;
@@ -45,7 +53,7 @@ void tp_record_node_key(uint64_t ino, struct tp_record_key *ret);
 void tp_record_name_key(uint64_t parent, const char *name, size_t len, struct tp_record_key *ret);
 uint64_t tp_record_number(const void *bytes);
 
-/* *ret_value is malloc'ed. -ENOMEM. */
-int tp_record_encode(const struct tp_object *o, void **ret_value, size_t *ret_len);
+/* value: TP_RECORD_BYTES_MAX. Returns the length. */
+size_t tp_record_encode(const struct tp_object *o, void *value);
 /* A new object. -EBADMSG: not a record, or of another version; -ENOMEM. */
 int tp_record_decode(uint64_t ino, const void *value, size_t len, struct tp_object **ret);

@@ -701,79 +701,88 @@ struct tp_object *tp_tree_over_quota(struct tp_tree *t, const struct tp_object *
 
 /* On the way to the ledger */
 
+/* The most that one change notes, an exchange of two directories. */
+#define NAME_BYTES (TP_LEDGER_ENTRY_BYTES + sizeof(struct tp_record_key) + 8)
+#define OBJECT_BYTES (TP_LEDGER_ENTRY_BYTES + 8 + TP_RECORD_BYTES_MAX)
+#define CHANGE_BYTES (TP_LEDGER_BATCH_BYTES + 6 * NAME_BYTES + 2 * OBJECT_BYTES)
+
+struct tp_tree_room tp_tree_take_room(struct tp_tree *t, bool spare)
+{
+	struct tp_ledger *l = t->store->ledger;
+
+	return (struct tp_tree_room){t, l ? tp_ledger_promise(l, CHANGE_BYTES, spare) : 0};
+}
+
+void tp_tree_give_room(struct tp_tree_room *room)
+{
+	if (room->tree->store->ledger && room->error == 0)
+		tp_ledger_release(room->tree->store->ledger, CHANGE_BYTES);
+}
+
+int tp_tree_may_note(struct tp_tree *t, const struct tp_tree_room *room, uint32_t mode)
+{
+	int r;
+
+	if (!t->store->ledger || S_ISREG(mode))
+		return 0;
+	if (room->error < 0)
+		return room->error;
+	TP_LOCK(&t->pending_lock);
+	if (!t->pending)
+		t->pending = tp_ledger_batch_new();
+	if (!t->pending)
+		return -ENOMEM;
+	r = tp_ledger_batch_reserve(t->pending, CHANGE_BYTES);
+	/* So much waits only when the journal takes nothing. */
+	return r == -EMSGSIZE ? -ENOSPC : r;
+}
+
 void tp_tree_note_dirty(struct tp_tree *t, struct tp_object *dir)
 {
 	if (tp_list_empty(&dir->dir->dirty))
 		tp_list_push_back(&t->dirty, &dir->dir->dirty);
 }
 
-void tp_tree_record_dirty(struct tp_tree *t)
+static void noted(struct tp_tree *t, int r)
 {
-	{
-		TP_TREE_WRLOCK(t);
-		while (!tp_list_empty(&t->dirty)) {
-			struct tp_dir *d = tp_container(t->dirty.next, struct tp_dir, dirty);
-
-			tp_list_remove(&d->dirty);
-			tp_tree_note_object(t, d->self);
-		}
-	}
-	(void)tp_tree_record(t);
-}
-
-static struct tp_ledger_batch *pending(struct tp_tree *t)
-{
-	if (!t->pending)
-		t->pending = tp_ledger_batch_new();
-	return t->pending;
-}
-
-static void note(struct tp_tree *t, int r)
-{
+	assert(r == 0);
+	(void)r;
 	atomic_store(&t->pending_any, true);
-	if (r < 0 && t->pending_error == 0) {
-		t->pending_error = r;
-		tp_events_say(t->store->events, "ledger", "a change of a directory could not be noted: %s",
-			strerror(-r));
-	}
+}
+
+/* Returns the bytes that it took. */
+static size_t note_object(struct tp_tree *t, struct tp_object *o)
+{
+	struct tp_record_key key;
+	char value[TP_RECORD_BYTES_MAX];
+	size_t len = tp_record_encode(o, value);
+
+	TP_LOCK(&t->pending_lock);
+	tp_record_node_key(o->node.id, &key);
+	noted(t, tp_ledger_batch_put(t->pending, TP_LEDGER_NODES, key.bytes, key.len, value, len));
+	o->recorded = true;
+	return TP_LEDGER_ENTRY_BYTES + key.len + len;
 }
 
 void tp_tree_note_object(struct tp_tree *t, struct tp_object *o)
 {
-	struct tp_record_key key;
-	tp_autofree void *value = NULL;
-	size_t len;
-	int r;
-
 	/* What lies in memory only is not worth a record: it does not outlive the daemon. */
-	if (!t->store->ledger || S_ISREG(o->mode) || o->node.id == TP_NODE_CONTROL)
-		return;
-	TP_LOCK(&t->pending_lock);
-	tp_record_node_key(o->node.id, &key);
-	r = tp_record_encode(o, &value, &len);
-	if (r == 0)
-		r = pending(t)
-			    ? tp_ledger_batch_put(t->pending, TP_LEDGER_NODES, key.bytes, key.len, value, len)
-			    : -ENOMEM;
-	o->recorded = o->recorded || r == 0;
-	note(t, r);
+	if (t->store->ledger && !S_ISREG(o->mode) && o->node.id != TP_NODE_CONTROL)
+		(void)note_object(t, o);
 }
 
 void tp_tree_note_name(struct tp_tree *t, struct tp_name *n, bool gone)
 {
 	struct tp_record_key key, target;
-	int r = -ENOMEM;
 
 	if (!t->store->ledger || S_ISREG(n->object->mode))
 		return;
 	TP_LOCK(&t->pending_lock);
 	tp_record_name_key(n->parent->node.id, n->bytes, n->len, &key);
 	tp_record_node_key(n->object->node.id, &target);
-	if (pending(t))
-		r = gone ? tp_ledger_batch_remove(t->pending, TP_LEDGER_NAMES, key.bytes, key.len)
-			 : tp_ledger_batch_put(
-				   t->pending, TP_LEDGER_NAMES, key.bytes, key.len, target.bytes, target.len);
-	note(t, r);
+	noted(t, gone ? tp_ledger_batch_remove(t->pending, TP_LEDGER_NAMES, key.bytes, key.len)
+		      : tp_ledger_batch_put(
+				t->pending, TP_LEDGER_NAMES, key.bytes, key.len, target.bytes, target.len));
 }
 
 void tp_tree_note_gone(struct tp_tree *t, struct tp_object *o)
@@ -784,19 +793,48 @@ void tp_tree_note_gone(struct tp_tree *t, struct tp_object *o)
 		return;
 	TP_LOCK(&t->pending_lock);
 	tp_record_node_key(o->node.id, &key);
-	note(t, pending(t) ? tp_ledger_batch_remove(t->pending, TP_LEDGER_NODES, key.bytes, key.len)
-			   : -ENOMEM);
+	noted(t, tp_ledger_batch_remove(t->pending, TP_LEDGER_NODES, key.bytes, key.len));
 	o->recorded = false;
 }
 
+/* Notes as many of the directories whose times changed as there is room for. 1: there are more; 0; or why no more could be noted. */
+static int note_some_dirty(struct tp_tree *t, const struct tp_tree_room *room)
+{
+	size_t used = TP_LEDGER_BATCH_BYTES;
+	int r = 0;
+	TP_WRLOCK(&t->lock);
+
+	while (!tp_list_empty(&t->dirty) && used + OBJECT_BYTES <= CHANGE_BYTES) {
+		struct tp_dir *d = tp_container(t->dirty.next, struct tp_dir, dirty);
+
+		r = tp_tree_may_note(t, room, d->self->mode);
+		if (r < 0)
+			return r;
+		tp_list_remove(&d->dirty);
+		if (t->store->ledger && d->self->node.id != TP_NODE_CONTROL)
+			used += note_object(t, d->self);
+	}
+	return !tp_list_empty(&t->dirty);
+}
+
+int tp_tree_record_dirty(struct tp_tree *t)
+{
+	int more, r;
+
+	do {
+		TP_TREE_ROOM(room, t, true);
+		more = note_some_dirty(t, &room);
+		r = tp_tree_record(t);
+	} while (more > 0 && r == 0);
+	return more < 0 ? more : r;
+}
+
 /* Takes what is on its way, whole changes only: they are noted under the lock. */
-static struct tp_ledger_batch *take_pending(struct tp_tree *t, int *ret_error)
+static struct tp_ledger_batch *take_pending(struct tp_tree *t)
 {
 	TP_RDLOCK(&t->lock);
 	TP_LOCK(&t->pending_lock);
 
-	*ret_error = t->pending_error;
-	t->pending_error = 0;
 	return tp_steal_ptr(t->pending);
 }
 
@@ -804,12 +842,12 @@ static struct tp_ledger_batch *take_pending(struct tp_tree *t, int *ret_error)
 static void all_recorded(struct tp_tree *t)
 {
 	TP_LOCK(&t->pending_lock);
-	atomic_store(&t->pending_any, t->pending || t->pending_error);
+	atomic_store(&t->pending_any, t->pending != NULL);
 }
 
 static int record_all(struct tp_tree *t)
 {
-	int r = 0, error = 0;
+	int r;
 
 	/* Whoever gets here finds its own change written already, or takes it along with those of others, in their order. */
 	TP_LOCK(&t->record_lock);
@@ -819,7 +857,7 @@ static int record_all(struct tp_tree *t)
 			return r;
 		tp_ledger_batch_free(tp_steal_ptr(t->unwritten));
 	}
-	t->unwritten = take_pending(t, &error);
+	t->unwritten = take_pending(t);
 	if (t->unwritten) {
 		r = tp_ledger_apply(t->store->ledger, t->unwritten);
 		if (r < 0) {
@@ -830,7 +868,7 @@ static int record_all(struct tp_tree *t)
 		tp_ledger_batch_free(tp_steal_ptr(t->unwritten));
 	}
 	all_recorded(t);
-	return error;
+	return 0;
 }
 
 int tp_tree_record(struct tp_tree *t)
@@ -846,10 +884,8 @@ int tp_tree_record(struct tp_tree *t)
 
 int tp_tree_sync(struct tp_tree *t)
 {
-	int r;
+	int r = tp_tree_record_dirty(t);
 
-	tp_tree_record_dirty(t);
-	r = tp_tree_record(t);
 	if (r == 0 && t->store->ledger)
 		r = tp_ledger_sync(t->store->ledger);
 	return r;

@@ -5,7 +5,9 @@
  * All functions may be called from any thread. None waits for room, for the kernel to be told or for a disk. Nodes are what the kernel knows by number: each node
  * that a struct tp_entry hands out counts one reference of the kernel's, given back by tp_tree_forget().
  *
- * What changed in directories, links and attributes is put into the ledger's journal before a function returns (tp_tree_record()), in the order of the changes.
+ * What changed in directories, links and attributes is put into the ledger's journal before a function returns (tp_tree_record()), in the order of the changes. Room for
+ * it is taken before the change begins (TP_TREE_ROOM), so that a function that fails for want of room has changed nothing; only a STATE that fails, or whose file system cannot
+ * allocate ahead, gives an error for what is done and stays in memory.
  *
  * Errors are those of the system call that a function is named after. Beyond them: -ESTALE asks the kernel to look the name up again, which it does once per call.
  */
@@ -126,7 +128,6 @@ struct tp_tree {
 		*unwritten; /* record_lock: for which there was no room in the journal; comes first */
 	pthread_mutex_t pending_lock;
 	struct tp_ledger_batch *pending; /* pending_lock */
-	int pending_error; /* pending_lock: the first that could not be noted since the last record */
 	_Atomic bool pending_any;
 	struct tp_list writing;	 /* all drafts, by their writing link. lock */
 	struct tp_list awaiting; /* drafts, by their awaiting link. lock */
@@ -259,6 +260,23 @@ bool tp_tree_in_samples(struct tp_tree *t, const struct tp_object *o);
 bool tp_tree_is_stream(struct tp_tree *t, const struct tp_object *dir);
 /* Counts that o's content takes delta bytes more, in all directories above it. shared is enough. */
 void tp_tree_charge(struct tp_tree *t, struct tp_object *o, int64_t delta_bytes);
+/*
+ * Room in the journal for one change, of any kind, taken for the rest of the block; it lasts until what the change noted was recorded. Without the lock. spare: the change
+ * must go on while STATE's disk is full. error: why there is none.
+ */
+struct tp_tree_room {
+	struct tp_tree *tree;
+	int error;
+};
+struct tp_tree_room tp_tree_take_room(struct tp_tree *t, bool spare);
+void tp_tree_give_room(struct tp_tree_room *room);
+#define TP_TREE_ROOM(name, t, spare)                                                                         \
+	__attribute__((cleanup(tp_tree_give_room))) struct tp_tree_room name = tp_tree_take_room(t, spare)
+/*
+ * May a change of something with this mode be noted? Asked last before it begins: 0, and noting it cannot fail; -ENOMEM, -ENOSPC, -EROFS. Regular files are not noted: always
+ * 0. The room lasts for two objects and six names.
+ */
+int tp_tree_may_note(struct tp_tree *t, const struct tp_tree_room *room, uint32_t mode);
 /* Puts what is recorded of o (and of its name n, when not NULL; removed when gone) on its way to the ledger. */
 void tp_tree_note_object(struct tp_tree *t, struct tp_object *o);
 void tp_tree_note_name(struct tp_tree *t, struct tp_name *n, bool gone);
@@ -316,5 +334,5 @@ uint64_t tp_tree_number(struct tp_tree *t);
 
 /* Without the lock: brings what is on its way into the journal. 0 or what the ledger said. */
 int tp_tree_record(struct tp_tree *t);
-/* The same, with the directories whose times changed. */
-void tp_tree_record_dirty(struct tp_tree *t);
+/* The same, with the directories whose times changed. -ENOMEM, -ENOSPC: some are left for the next time. */
+int tp_tree_record_dirty(struct tp_tree *t);

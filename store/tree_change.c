@@ -3,7 +3,8 @@
  * Changing names: make, link, unlink, rename, rmdir, attributes.
  *
  * A name of which only its writers know ("hidden") is in nobody's way: mkdir, link and rename by others take it, and the writers hear of it when they close.
- * Each change is one hold of the tree's lock; its records leave for the ledger after that, in the order of the changes.
+ * Each change is one hold of the tree's lock; its records leave for the ledger after that, in the order of the changes. All that can fail is done before anything changes:
+ * the places for names, the objects, and the room for the records.
  */
 #include "store/tree.h"
 
@@ -251,8 +252,9 @@ struct tp_object *tp_tree_new_object(
 	return tp_object_new(ino, mode, who->uid, gid, now(t));
 }
 
-static int make_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name,
-	uint32_t mode, uint64_t rdev, const char *target, struct tp_entry *ret)
+static int make_locked(struct tp_tree *t, struct tp_who *who, const struct tp_tree_room *room,
+	uint64_t parent, const char *name, uint32_t mode, uint64_t rdev, const char *target,
+	struct tp_entry *ret)
 {
 	struct tp_object *dir, *o;
 	struct tp_name *n, *beaten = NULL;
@@ -267,6 +269,11 @@ static int make_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, c
 		r = -EPERM;
 	if (r == 0)
 		r = find_place(t, who, dir, name, &beaten);
+	/* More than that could not be recorded. */
+	if (r == 0 && S_ISLNK(mode) && strlen(target) >= PATH_MAX)
+		r = -ENAMETOOLONG;
+	if (r == 0)
+		r = tp_tree_may_note(t, room, mode);
 	if (r < 0)
 		return r;
 	o = tp_tree_new_object(t, who, dir, mode);
@@ -321,10 +328,11 @@ int tp_tree_make(struct tp_tree *t, struct tp_who *who, uint64_t parent, const c
 	uint64_t rdev, const char *target, struct tp_entry *ret)
 {
 	int r, recorded;
+	TP_TREE_ROOM(room, t, false);
 
 	{
 		TP_TREE_WRLOCK(t);
-		r = make_locked(t, who, parent, name, mode, rdev, target, ret);
+		r = make_locked(t, who, &room, parent, name, mode, rdev, target, ret);
 	}
 	recorded = tp_tree_record(t);
 	return r < 0 ? r : recorded;
@@ -340,8 +348,8 @@ static int same_world(struct tp_tree *t, const struct tp_object *from, const str
 	return 0;
 }
 
-static int link_locked(struct tp_tree *t, struct tp_who *who, uint64_t node, uint64_t parent,
-	const char *name, struct tp_entry *ret)
+static int link_locked(struct tp_tree *t, struct tp_who *who, const struct tp_tree_room *room, uint64_t node,
+	uint64_t parent, const char *name, struct tp_entry *ret)
 {
 	struct tp_node *from = tp_tree_node(t, node), *seen;
 	struct tp_object *dir, *o;
@@ -367,6 +375,8 @@ static int link_locked(struct tp_tree *t, struct tp_who *who, uint64_t node, uin
 	if (r == 0)
 		r = find_place(t, who, dir, name, &beaten);
 	if (r == 0)
+		r = tp_tree_may_note(t, room, o->mode);
+	if (r == 0)
 		r = tp_tree_add_name(t, dir, name, strlen(name), o, &n);
 	if (r < 0)
 		return r;
@@ -390,10 +400,11 @@ int tp_tree_link(struct tp_tree *t, struct tp_who *who, uint64_t node, uint64_t 
 	struct tp_entry *ret)
 {
 	int r, recorded;
+	TP_TREE_ROOM(room, t, false);
 
 	{
 		TP_TREE_WRLOCK(t);
-		r = link_locked(t, who, node, parent, name, ret);
+		r = link_locked(t, who, &room, node, parent, name, ret);
 	}
 	recorded = tp_tree_record(t);
 	return r < 0 ? r : recorded;
@@ -404,6 +415,7 @@ int tp_tree_unlink(struct tp_tree *t, struct tp_who *who, uint64_t parent, const
 	struct tp_object *dir;
 	struct tp_name *n;
 	int r;
+	TP_TREE_ROOM(room, t, true);
 
 	{
 		TP_TREE_WRLOCK(t);
@@ -415,6 +427,9 @@ int tp_tree_unlink(struct tp_tree *t, struct tp_who *who, uint64_t parent, const
 			return -ENOENT;
 		if (S_ISDIR(n->object->mode))
 			return -EISDIR;
+		r = tp_tree_may_note(t, &room, n->object->mode);
+		if (r < 0)
+			return r;
 		drop_name(t, n, false, false);
 	}
 	tp_evictor_kick(t->store->evictor);
@@ -444,7 +459,8 @@ static void drop_hidden(struct tp_tree *t, struct tp_object *dir)
 	}
 }
 
-static int rmdir_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name)
+static int rmdir_locked(struct tp_tree *t, struct tp_who *who, const struct tp_tree_room *room,
+	uint64_t parent, const char *name)
 {
 	struct tp_object *dir;
 	struct tp_name *n;
@@ -461,6 +477,9 @@ static int rmdir_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, 
 		return -EBUSY;
 	if (!looks_empty(t, who, n->object))
 		return -ENOTEMPTY;
+	r = tp_tree_may_note(t, room, n->object->mode);
+	if (r < 0)
+		return r;
 	drop_hidden(t, n->object);
 	drop_name(t, n, false, false);
 	return 0;
@@ -469,10 +488,11 @@ static int rmdir_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, 
 int tp_tree_rmdir(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name)
 {
 	int r, recorded;
+	TP_TREE_ROOM(room, t, true);
 
 	{
 		TP_TREE_WRLOCK(t);
-		r = rmdir_locked(t, who, parent, name);
+		r = rmdir_locked(t, who, &room, parent, name);
 	}
 	recorded = tp_tree_record(t);
 	return r < 0 ? r : recorded;
@@ -594,7 +614,8 @@ static void terminated(const struct tp_name *n, char text[NAME_MAX + 1])
 	text[n->len] = 0;
 }
 
-static int exchange_locked(struct tp_tree *t, struct tp_who *who, struct tp_name *a, struct tp_name *b)
+static int exchange_locked(struct tp_tree *t, struct tp_who *who, const struct tp_tree_room *room,
+	struct tp_name *a, struct tp_name *b)
 {
 	struct tp_object *dir_a = a->parent, *dir_b = b->parent;
 	char name_a[NAME_MAX + 1], name_b[NAME_MAX + 1];
@@ -616,6 +637,10 @@ static int exchange_locked(struct tp_tree *t, struct tp_who *who, struct tp_name
 		r = prepare_name(dir_a, name_a, 3, &moved_b);
 	if (r == 0)
 		r = prepare_name(dir_b, name_b, 3, &moved_a);
+	if (r == 0)
+		r = tp_tree_may_note(t, room, a->object->mode);
+	if (r == 0)
+		r = tp_tree_may_note(t, room, b->object->mode);
 	if (r < 0)
 		return r;
 	temp_a = tp_tree_is_temporary(dir_a, name_a, a->len);
@@ -633,8 +658,8 @@ static int exchange_locked(struct tp_tree *t, struct tp_who *who, struct tp_name
 	return 0;
 }
 
-static int rename_locked(struct tp_tree *t, struct tp_who *who, uint64_t from_parent, const char *from,
-	uint64_t to_parent, const char *to, unsigned flags)
+static int rename_locked(struct tp_tree *t, struct tp_who *who, const struct tp_tree_room *room,
+	uint64_t from_parent, const char *from, uint64_t to_parent, const char *to, unsigned flags)
 {
 	struct tp_object *from_dir, *to_dir;
 	struct tp_name *n, *moved = NULL, *target;
@@ -656,7 +681,7 @@ static int rename_locked(struct tp_tree *t, struct tp_who *who, uint64_t from_pa
 	target = tp_tree_find(t, to_dir, to, strlen(to));
 	target_seen = target && tp_tree_view(t, who, target->object);
 	if (flags & RENAME_EXCHANGE)
-		return target_seen ? exchange_locked(t, who, n, target) : -ENOENT;
+		return target_seen ? exchange_locked(t, who, room, n, target) : -ENOENT;
 	if (target_seen && (flags & RENAME_NOREPLACE))
 		return -EEXIST;
 	r = may_move(t, from_dir, n->object, to_dir, to);
@@ -664,6 +689,10 @@ static int rename_locked(struct tp_tree *t, struct tp_who *who, uint64_t from_pa
 		return r;
 	if (target_seen)
 		r = may_replace(t, who, n->object, target->object);
+	if (r == 0)
+		r = tp_tree_may_note(t, room, n->object->mode);
+	if (r == 0 && target)
+		r = tp_tree_may_note(t, room, target->object->mode);
 	if (r == 0)
 		r = prepare_name(to_dir, to, 1, &moved);
 	if (r < 0)
@@ -684,10 +713,11 @@ int tp_tree_rename(struct tp_tree *t, struct tp_who *who, uint64_t from_parent, 
 	uint64_t to_parent, const char *to, unsigned flags)
 {
 	int r, recorded;
+	TP_TREE_ROOM(room, t, false);
 
 	{
 		TP_TREE_WRLOCK(t);
-		r = rename_locked(t, who, from_parent, from, to_parent, to, flags);
+		r = rename_locked(t, who, &room, from_parent, from, to_parent, to, flags);
 	}
 	tp_evictor_kick(t->store->evictor);
 	recorded = tp_tree_record(t);
@@ -725,7 +755,8 @@ int tp_tree_setattr(struct tp_tree *t, struct tp_who *who, uint64_t node, struct
 	struct tp_node *n;
 	struct tp_object *o;
 	struct tp_gen *g;
-	int r = 0, recorded;
+	int r = 0;
+	TP_TREE_ROOM(room, t, false);
 
 	{
 		TP_TREE_WRLOCK(t);
@@ -736,6 +767,8 @@ int tp_tree_setattr(struct tp_tree *t, struct tp_who *who, uint64_t node, struct
 		g = S_ISREG(o->mode) ? tp_container(n, struct tp_gen, node) : NULL;
 		if (set->set_size)
 			r = g ? tp_gen_truncate(t, who, g, open != NULL, set->size) : -EISDIR;
+		if (r == 0)
+			r = tp_tree_may_note(t, &room, o->mode);
 		if (r < 0)
 			return r;
 		set_owner_and_mode(o, set);
@@ -746,8 +779,7 @@ int tp_tree_setattr(struct tp_tree *t, struct tp_who *who, uint64_t node, struct
 			tp_tree_tell_node(t, o->gen->node.id);
 		tp_tree_entry(t, n, ret);
 	}
-	recorded = tp_tree_record(t);
-	return recorded;
+	return tp_tree_record(t);
 }
 
 /* Loading */
@@ -833,9 +865,9 @@ int tp_tree_load(struct tp_tree *t, struct tp_err *err)
 		return tp_err_set(err, r, "the directories in the ledger could not be read: %s",
 			r == -EBADMSG ? "a record is damaged" : strerror(-r));
 	if (!t->cache->recorded) {
-		tp_tree_note_object(t, t->root);
-		tp_tree_note_object(t, t->cache);
-		tp_tree_note_object(t, t->samples);
+		tp_tree_note_dirty(t, t->root);
+		tp_tree_note_dirty(t, t->cache);
+		tp_tree_note_dirty(t, t->samples);
 	}
 	return 0;
 }

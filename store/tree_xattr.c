@@ -69,8 +69,8 @@ void tp_tree_rules_changed(struct tp_tree *t, struct tp_object *top)
 	}
 }
 
-static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_object *o, const char *key,
-	const void *value, size_t len)
+static int set_rule(struct tp_tree *t, struct tp_who *who, const struct tp_tree_room *room,
+	struct tp_object *o, const char *key, const void *value, size_t len)
 {
 	bool is_dir = S_ISDIR(o->mode);
 	bool is_stream = tp_tree_in_samples(t, o) && is_dir;
@@ -90,6 +90,9 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_object *o, 
 	extra = tp_object_extra(o);
 	if (!extra)
 		return -ENOMEM;
+	r = tp_tree_may_note(t, room, o->mode);
+	if (r < 0)
+		return r;
 	r = tp_policy_set(&extra->policy, key, value, len, is_dir, is_stream);
 	if (r < 0)
 		return r;
@@ -115,6 +118,7 @@ int tp_tree_set_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, cons
 	struct tp_node *n;
 	struct tp_object *o;
 	int r;
+	TP_TREE_ROOM(room, t, false);
 
 	if (check_name(name) < 0)
 		return check_name(name);
@@ -125,9 +129,11 @@ int tp_tree_set_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, cons
 			return -ESTALE;
 		o = tp_tree_object_of(n);
 		if (key) {
-			r = set_rule(t, who, o, key, value, len);
+			r = set_rule(t, who, &room, o, key, value, len);
 		} else {
-			r = tp_object_set_xattr(o, name, value, len, flags);
+			r = tp_tree_may_note(t, &room, o->mode);
+			if (r == 0)
+				r = tp_object_set_xattr(o, name, value, len, flags);
 			if (r == 0) {
 				o->ctime_ns = tp_wall_ns(t->store->clock);
 				tp_tree_tell_node(t, node);
@@ -312,6 +318,7 @@ int tp_tree_remove_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, c
 	struct tp_node *n;
 	struct tp_object *o;
 	int r;
+	TP_TREE_ROOM(room, t, true);
 
 	if (check_name(name) < 0)
 		return check_name(name);
@@ -321,7 +328,9 @@ int tp_tree_remove_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, c
 		if (!n)
 			return -ESTALE;
 		o = tp_tree_object_of(n);
-		r = key ? set_rule(t, who, o, key, "", 0) : tp_object_remove_xattr(o, name);
+		r = tp_tree_may_note(t, &room, o->mode);
+		if (r == 0)
+			r = key ? set_rule(t, who, &room, o, key, "", 0) : tp_object_remove_xattr(o, name);
 		if (r < 0)
 			return r;
 		o->ctime_ns = tp_wall_ns(t->store->clock);
