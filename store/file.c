@@ -326,7 +326,6 @@ int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o)
 {
 	struct tp_gen *g = o->gen;
 	enum tp_end end;
-	int r = 0;
 
 	{
 		TP_RDLOCK(&t->lock);
@@ -350,10 +349,10 @@ int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o)
 	else if (end == TP_END_UNKNOWN)
 		g->draft->unseen_writer = true;
 	if (g->draft->beaten)
-		r = -EEXIST;
-	else if (g->draft->missing_from != g->draft->missing_to)
-		r = g->draft->missing_errno;
-	return r;
+		return -EEXIST;
+	/* Another handle may be written to just now. */
+	TP_RDLOCK(tp_tree_map_lock(t, g));
+	return g->draft->missing_from != g->draft->missing_to ? g->draft->missing_errno : 0;
 }
 
 bool tp_file_has_links(struct tp_tree *t, const struct tp_opened *o)

@@ -746,11 +746,7 @@ int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, boo
 
 bool tp_gen_is_awaited(struct tp_tree *t, struct tp_draft *d)
 {
-	if (d->awaited_until_ns <= tp_mono_ns(t->store->clock))
-		return false;
-	if (tp_list_empty(&d->awaiting))
-		tp_list_push_back(&t->awaiting, &d->awaiting);
-	return true;
+	return d->awaited_until_ns > tp_mono_ns(t->store->clock);
 }
 
 void tp_gen_await(struct tp_tree *t, struct tp_draft *d, bool another)
@@ -761,6 +757,9 @@ void tp_gen_await(struct tp_tree *t, struct tp_draft *d, bool another)
 		d->awaited = 0;
 	d->awaited += another || d->awaited == 0;
 	d->awaited_until_ns = now_ns + AWAIT_NS;
+	/* However it goes, somebody looks at it then. */
+	if (tp_list_empty(&d->awaiting))
+		tp_list_push_back(&t->awaiting, &d->awaiting);
 }
 
 void tp_gen_unawait(struct tp_tree *t, uint64_t node)

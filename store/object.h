@@ -201,14 +201,14 @@ struct tp_draft {
 	_Atomic pid_t last_tid;	 /* the thread that wrote last: known to be among the writers */
 	uint32_t write_opens;	 /* handles open for writing */
 	struct tp_list writing;	 /* in tree.writing: all drafts */
-	struct tp_list awaiting; /* in tree.awaiting: closed, but an opener may still come */
+	struct tp_list awaiting; /* in tree.awaiting: an opener may still come */
 	uint32_t awaited; /* openers that were sent to this draft and may still come: not published before */
 	uint64_t awaited_until_ns;	   /* monotonic: or until then */
 	uint64_t started_ns;		   /* monotonic */
-	uint64_t missing_from, missing_to; /* bytes of failed writes; from == to: none */
-	int missing_errno;
-	bool synced;	     /* fsync was answered */
-	_Atomic bool mapped; /* pages written by a mapping came in */
+	uint64_t missing_from, missing_to; /* bytes of failed writes; from == to: none. map lock */
+	int missing_errno;		   /* map lock */
+	bool synced;			   /* fsync was answered */
+	_Atomic bool mapped;		   /* pages written by a mapping came in */
 	_Atomic bool
 		closing; /* flushed after its last write(): a RELEASE may be on its way; counted in tree.closing */
 	bool appended;	       /* opened with O_APPEND: visible, whatever its name */
