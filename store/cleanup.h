@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -56,9 +57,26 @@ static inline int tp_steal_fd(int *fd)
 	return r;
 }
 
+/* A thread that sleeps for a lock, and must be woken by another processor, waits many times longer than our locks are held. */
+#define TP_SPINS 100
+
+static inline void tp_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
 static inline pthread_mutex_t *tp_mutex_hold(pthread_mutex_t *m)
 {
-	int r = pthread_mutex_lock(m);
+	int r = EBUSY;
+
+	for (unsigned i = 0; i < TP_SPINS && r == EBUSY; i++, tp_pause())
+		r = pthread_mutex_trylock(m);
+	if (r == EBUSY)
+		r = pthread_mutex_lock(m);
 
 	assert(r == 0);
 	(void)r;
@@ -75,7 +93,12 @@ static inline void tp_mutex_drop(pthread_mutex_t **m)
 
 static inline pthread_rwlock_t *tp_rwlock_hold_read(pthread_rwlock_t *l)
 {
-	int r = pthread_rwlock_rdlock(l);
+	int r = EBUSY;
+
+	for (unsigned i = 0; i < TP_SPINS && r == EBUSY; i++, tp_pause())
+		r = pthread_rwlock_tryrdlock(l);
+	if (r == EBUSY)
+		r = pthread_rwlock_rdlock(l);
 
 	assert(r == 0);
 	(void)r;
@@ -84,7 +107,12 @@ static inline pthread_rwlock_t *tp_rwlock_hold_read(pthread_rwlock_t *l)
 
 static inline pthread_rwlock_t *tp_rwlock_hold_write(pthread_rwlock_t *l)
 {
-	int r = pthread_rwlock_wrlock(l);
+	int r = EBUSY;
+
+	for (unsigned i = 0; i < TP_SPINS && r == EBUSY; i++, tp_pause())
+		r = pthread_rwlock_trywrlock(l);
+	if (r == EBUSY)
+		r = pthread_rwlock_wrlock(l);
 
 	assert(r == 0);
 	(void)r;
