@@ -16,6 +16,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +44,25 @@ static_assert(sizeof(struct pidfd_info_v0) == 64, "the kernel's struct");
 
 #define INFO_EXIT (UINT64_C(1) << 3)
 #define GET_INFO _IOWR(0xff, 11, struct pidfd_info_v0)
+
+#define KNOWN_MAX 32
+
+/*
+ * A process that was asked for of late. Both descriptors are bound to it, not to its number: what they say of it stays true of it when the number is another's. That the number is still its
+ * own is known when one of them says that it is there.
+ */
+struct tp_known {
+	pid_t tgid; /* 0: none, or one whose number is another's by now */
+	int pidfd;
+	int score_fd;	 /* its oom_score; -1: could not be had */
+	unsigned refs;	 /* who uses the descriptors */
+	uint64_t wanted; /* when, in calls */
+};
+
+/* Processes are the machine's, not a store's. */
+static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct tp_known known[KNOWN_MAX]; /* known_lock */
+static uint64_t known_calls;		 /* known_lock */
 
 /* What /proc/PID/stat says. */
 struct stat_line {
@@ -99,6 +119,85 @@ static int read_stat(const char *path, struct stat_line *ret)
 	ssize_t k = read_text(path, text, sizeof(text));
 
 	return k < 0 ? -ESRCH : parse_stat(text, ret);
+}
+
+/* Is the process of a pidfd there, if only as a zombie? */
+static bool is_there(int pidfd)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) == 0 || errno == EPERM;
+}
+
+/* The one of that number, with a reference more; NULL: it is not known. */
+static struct tp_known *known_get(pid_t tgid)
+{
+	TP_LOCK(&known_lock);
+	for (unsigned i = 0; i < KNOWN_MAX; i++) {
+		if (known[i].tgid != tgid)
+			continue;
+		known[i].refs++;
+		known[i].wanted = ++known_calls;
+		return &known[i];
+	}
+	return NULL;
+}
+
+/* stale: its number is another's. */
+static void known_put(struct tp_known *k, bool stale)
+{
+	int fds[2] = {-1, -1};
+
+	{
+		TP_LOCK(&known_lock);
+		if (stale)
+			k->tgid = 0;
+		if (--k->refs == 0 && k->tgid == 0) {
+			fds[0] = k->pidfd;
+			fds[1] = k->score_fd;
+		}
+	}
+	(void)tp_close(fds[0]);
+	(void)tp_close(fds[1]);
+}
+
+/* Takes pidfd over, unless NULL is returned: all places are in use. */
+static struct tp_known *known_add(pid_t tgid, int pidfd)
+{
+	char path[48];
+	int fds[2] = {-1, -1}, score_fd;
+	struct tp_known *k = NULL;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/oom_score", (int)tgid);
+	score_fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* Of this process only if that was there afterwards. */
+	if (!is_there(pidfd))
+		score_fd = tp_close(score_fd);
+	{
+		TP_LOCK(&known_lock);
+		for (unsigned i = 0; i < KNOWN_MAX; i++)
+			if (known[i].refs == 0 && (!k || known[i].wanted < k->wanted))
+				k = &known[i];
+		if (k) {
+			if (k->tgid) {
+				fds[0] = k->pidfd;
+				fds[1] = k->score_fd;
+			}
+			*k = (struct tp_known){tgid, pidfd, score_fd, 1, ++known_calls};
+		}
+	}
+	if (!k)
+		(void)tp_close(score_fd);
+	(void)tp_close(fds[0]);
+	(void)tp_close(fds[1]);
+	return k;
+}
+
+/* Has a thread of it memory (see above)? False also when that cannot be said. */
+static bool known_has_memory(const struct tp_known *k)
+{
+	char text[32];
+
+	return k->score_fd >= 0 && pread(k->score_fd, text, sizeof(text), 0) > 0 && text[0] > '0' &&
+	       text[0] <= '9';
 }
 
 /* Does the kernel tell us exit codes of this one? */
@@ -184,14 +283,29 @@ pid_t tp_process_of(pid_t tid)
 
 void tp_process_open(pid_t tgid, struct tp_process *ret)
 {
+	struct tp_known *k = tgid > 0 ? known_get(tgid) : NULL;
+
+	if (k && !is_there(k->pidfd)) {
+		known_put(k, true);
+		k = NULL;
+	}
+	*ret = (struct tp_process){.tgid = tgid, .pidfd = k ? k->pidfd : -1, .known = k};
+	if (k || tgid <= 0)
+		return;
 	/* A pidfd is CLOEXEC by itself. */
-	*ret = (struct tp_process){
-		.tgid = tgid, .pidfd = tgid > 0 ? (int)syscall(SYS_pidfd_open, tgid, 0) : -1};
+	ret->pidfd = (int)syscall(SYS_pidfd_open, tgid, 0);
+	if (ret->pidfd >= 0)
+		ret->known = known_add(tgid, ret->pidfd);
 }
 
 void tp_process_close(struct tp_process *p)
 {
-	p->pidfd = tp_close(p->pidfd);
+	if (p->known)
+		known_put(p->known, false);
+	else
+		(void)tp_close(p->pidfd);
+	p->known = NULL;
+	p->pidfd = -1;
 }
 
 /* It is gone altogether: only the kernel's own note, kept for who holds a pidfd, can tell. */
@@ -211,11 +325,12 @@ enum tp_end tp_process_end(const struct tp_process *p)
 
 	if (p->tgid <= 0)
 		return TP_END_UNKNOWN;
+	if (p->known && known_has_memory(p->known))
+		return TP_END_RUNS;
 	if (!has_memory(p->tgid))
 		r = end_of(p->tgid, &end);
 	/* The number may be another's by now: what was read counts only if ours is there after it was read. EPERM: it is. */
-	if (r < 0 ||
-		(p->pidfd >= 0 && syscall(SYS_pidfd_send_signal, p->pidfd, 0, NULL, 0) < 0 && errno == ESRCH))
+	if (r < 0 || (p->pidfd >= 0 && !is_there(p->pidfd)))
 		return end_of_gone(p->pidfd);
 	return end;
 }
@@ -223,9 +338,18 @@ enum tp_end tp_process_end(const struct tp_process *p)
 enum tp_end tp_process_end_of(pid_t tid)
 {
 	enum tp_end end = TP_END_RUNS;
+	struct tp_known *k;
 
 	if (tid <= 0)
 		return TP_END_UNKNOWN;
+	k = known_get(tid);
+	if (k) {
+		bool runs = known_has_memory(k);
+
+		known_put(k, false);
+		if (runs)
+			return TP_END_RUNS;
+	}
 	if (!has_memory(tid) && end_of(tid, &end) < 0)
 		return TP_END_UNKNOWN;
 	return end;

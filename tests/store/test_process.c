@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -27,6 +28,7 @@ static pid_t start(enum how how, struct tp_process *ret)
 	pid = fork();
 	cr_assert_geq(pid, 0);
 	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(go[1]);
 		(void)!read(go[0], &c, 1);
 		switch (how) {
@@ -137,6 +139,98 @@ Test(process, without_a_pidfd_what_is_gone_is_not_known)
 	cr_assert_eq(tp_process_end(&p), TP_END_KILLED);
 	reap(pid);
 	cr_assert_eq(tp_process_end(&p), TP_END_UNKNOWN);
+}
+
+/* A child that waits, with this number when want is not 0. 0: it could not be had. */
+static pid_t start_as(pid_t want)
+{
+	for (unsigned i = 0; i < 1000; i++) {
+		pid_t pid;
+
+		if (want) {
+			FILE *f = fopen("/proc/sys/kernel/ns_last_pid", "w");
+
+			if (!f)
+				return 0;
+			(void)fprintf(f, "%d", (int)want - 1);
+			(void)fclose(f);
+		}
+		pid = fork();
+		cr_assert_geq(pid, 0);
+		if (pid == 0) {
+			(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;)
+				pause();
+		}
+		if (!want || pid == want)
+			return pid;
+		kill(pid, SIGKILL);
+		reap(pid);
+	}
+	return 0;
+}
+
+Test(process, one_that_has_the_number_of_another_is_not_taken_for_it)
+{
+	struct tp_process first, second, third;
+	bool tells = tells_of_reaped();
+	pid_t pid = start_as(0);
+
+	tp_process_open(pid, &first);
+	tp_process_open(pid, &second);
+	cr_assert_eq(first.pidfd, second.pidfd, "it is known");
+	kill(pid, SIGKILL);
+	reap(pid);
+	if (start_as(pid) != pid) {
+		tp_process_close(&first);
+		tp_process_close(&second);
+		cr_skip_test("no process with a chosen number could be had");
+	}
+	cr_assert_eq(tp_process_end(&first), tells ? TP_END_KILLED : TP_END_UNKNOWN);
+	cr_assert_eq(tp_process_end_of(pid), TP_END_RUNS);
+	tp_process_close(&first);
+	tp_process_open(pid, &third);
+	cr_assert_eq(tp_process_end(&third), TP_END_RUNS);
+	cr_assert_eq(tp_process_end(&second), tells ? TP_END_KILLED : TP_END_UNKNOWN);
+	tp_process_close(&second);
+	cr_assert_eq(tp_process_end(&third), TP_END_RUNS);
+	kill(pid, SIGKILL);
+	reap(pid);
+	cr_assert_eq(tp_process_end(&third), tells ? TP_END_KILLED : TP_END_UNKNOWN);
+	tp_process_close(&third);
+}
+
+static unsigned descriptors(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+Test(process, of_many_only_some_stay_known)
+{
+	enum { MANY = 200, KNOWN_FDS_MAX = 2 * 32 };
+	static struct tp_process p[MANY];
+	static pid_t pid[MANY];
+	unsigned before = descriptors();
+
+	for (unsigned i = 0; i < MANY; i++) {
+		pid[i] = start_as(0);
+		tp_process_open(pid[i], &p[i]);
+		cr_assert_geq(p[i].pidfd, 0);
+	}
+	for (unsigned i = 0; i < MANY; i++) {
+		cr_assert_eq(tp_process_end(&p[i]), TP_END_RUNS);
+		kill(pid[i], SIGKILL);
+		wait_zombie(pid[i]);
+		cr_assert_eq(tp_process_end(&p[i]), TP_END_KILLED);
+		reap(pid[i]);
+	}
+	for (unsigned i = 0; i < MANY; i++)
+		tp_process_close(&p[i]);
+	cr_assert_leq(descriptors(), before + KNOWN_FDS_MAX);
 }
 
 Test(process, nobody_is_not_known)
