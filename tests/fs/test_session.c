@@ -870,6 +870,16 @@ Test(turns, clients_in_turn_are_counted_and_forgotten)
 	cr_assert_eq(n, 1);
 }
 
+Test(turns, of_two_clients_one_may_ask_more_often)
+{
+	struct tp_turns t;
+
+	tp_turns_init(&t);
+	/* The other one's requests take longer. */
+	for (unsigned i = 0; i < 2000; i++)
+		cr_assert(tp_turns_note(&t, i % 6 == 0 ? 41 : 40, 2) == 2 || i < 200, "%u", i);
+}
+
 Test(turns, processes_one_after_another_are_one)
 {
 	struct tp_turns t;
