@@ -319,6 +319,9 @@ static int do_wait(char **arg, int count)
 
 static int do_kill(char **arg, int count)
 {
+	/* Whoever started the tests may have had it ignored. */
+	if (atoi(arg[0]) != SIGKILL)
+		(void)signal(atoi(arg[0]), SIG_DFL);
 	(void)kill(getpid(), atoi(arg[0]));
 	(void)pause();
 	return -ESRCH;
