@@ -73,8 +73,8 @@ static inline pthread_mutex_t *tp_mutex_hold(pthread_mutex_t *m)
 {
 	int r = EBUSY;
 
-	for (unsigned i = 0; i < TP_SPINS && r == EBUSY; i++, tp_pause())
-		r = pthread_mutex_trylock(m);
+	for (unsigned i = 0; i < TP_SPINS && (r = pthread_mutex_trylock(m)) == EBUSY; i++)
+		tp_pause();
 	if (r == EBUSY)
 		r = pthread_mutex_lock(m);
 
@@ -95,8 +95,8 @@ static inline pthread_rwlock_t *tp_rwlock_hold_read(pthread_rwlock_t *l)
 {
 	int r = EBUSY;
 
-	for (unsigned i = 0; i < TP_SPINS && r == EBUSY; i++, tp_pause())
-		r = pthread_rwlock_tryrdlock(l);
+	for (unsigned i = 0; i < TP_SPINS && (r = pthread_rwlock_tryrdlock(l)) == EBUSY; i++)
+		tp_pause();
 	if (r == EBUSY)
 		r = pthread_rwlock_rdlock(l);
 
@@ -109,8 +109,8 @@ static inline pthread_rwlock_t *tp_rwlock_hold_write(pthread_rwlock_t *l)
 {
 	int r = EBUSY;
 
-	for (unsigned i = 0; i < TP_SPINS && r == EBUSY; i++, tp_pause())
-		r = pthread_rwlock_trywrlock(l);
+	for (unsigned i = 0; i < TP_SPINS && (r = pthread_rwlock_trywrlock(l)) == EBUSY; i++)
+		tp_pause();
 	if (r == EBUSY)
 		r = pthread_rwlock_wrlock(l);
 
