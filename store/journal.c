@@ -443,14 +443,19 @@ static int reserve(struct tp_journal *j, unsigned file, uint64_t bytes)
 
 	if (bytes <= j->room[file])
 		return 0;
-	bytes += STRETCH_BYTES;
-	do
-		r = fallocate(j->fd[file], FALLOC_FL_KEEP_SIZE, (off_t)j->bytes[file], (off_t)bytes);
-	while (r < 0 && errno == EINTR);
-	if (r < 0 && errno != EOPNOTSUPP && errno != ENOSYS)
-		return errno == EDQUOT || errno == EFBIG ? -ENOSPC : -errno;
-	j->room[file] = bytes;
-	return 0;
+	/* What is wanted and a stretch, or, when the disk has no more, what is wanted. */
+	for (uint64_t more = STRETCH_BYTES;; more = 0) {
+		do
+			r = fallocate(j->fd[file], FALLOC_FL_KEEP_SIZE, (off_t)j->bytes[file],
+				(off_t)(bytes + more));
+		while (r < 0 && errno == EINTR);
+		if (r == 0 || errno == EOPNOTSUPP || errno == ENOSYS) {
+			j->room[file] = bytes + more;
+			return 0;
+		}
+		if (!more)
+			return errno == EDQUOT || errno == EFBIG ? -ENOSPC : -errno;
+	}
 }
 
 /* Empties a file. Blocks behind its end go with it, and are asked for anew. */
@@ -467,7 +472,14 @@ static int empty(struct tp_journal *j, unsigned file)
 
 int tp_journal_reserve(struct tp_journal *j, uint64_t bytes)
 {
-	return reserve(j, j->open, bytes);
+	int r = reserve(j, j->open, bytes);
+
+	/* Of two empty files the one that has the room is as good as the other, and on a full disk there is no other room. */
+	if (r < 0 && !j->bytes[0] && !j->bytes[1] && j->room[!j->open] >= bytes) {
+		j->open = !j->open;
+		r = 0;
+	}
+	return r;
 }
 
 uint64_t tp_journal_room(const struct tp_journal *j)
