@@ -55,8 +55,12 @@ struct tp_events {
 	struct buffer *_Atomic filling; /* one of the two: takes what is said */
 	uint64_t missed;		/* lines for which it had no room */
 	_Atomic bool waiting; /* something was said that is not in the file; read without the lock */
+	_Atomic bool writing; /* somebody has `file` to write; read without the lock */
 	struct buffer buffers[2];
 };
+
+/* Has this thread said something that it has not seen written? */
+static _Thread_local bool said_any;
 
 static int open_file(struct tp_events *e, const char *name, int flags)
 {
@@ -281,6 +285,7 @@ void tp_events_say(struct tp_events *e, const char *kind, const char *fmt, ...)
 	va_start(ap, fmt);
 	len = format_line(line, tp_wall_ns(e->clock), kind, fmt, ap);
 	va_end(ap);
+	said_any = true;
 	TP_LOCK(&e->lock);
 	b = e->filling;
 	if (len > BUFFER_BYTES - b->len) {
@@ -328,8 +333,13 @@ void tp_events_flush(struct tp_events *e)
 
 	if (!e || !atomic_load_explicit(&e->waiting, memory_order_relaxed))
 		return;
+	/* Who has said nothing does not wait for one who writes. */
+	if (!said_any && atomic_load(&e->writing))
+		return;
+	said_any = false;
 	{
 		TP_LOCK(&e->file);
+		atomic_store(&e->writing, true);
 		b = take_filled(e, &missed);
 		for (size_t at = 0, len; at < b->len; at += len) {
 			len = (size_t)((char *)memchr(b->text + at, '\n', b->len - at) - (b->text + at)) + 1;
@@ -342,6 +352,7 @@ void tp_events_flush(struct tp_events *e)
 		/* Not before it is written: who finds that nothing waits relies on it. */
 		TP_LOCK(&e->lock);
 		atomic_store_explicit(&e->waiting, e->filling->len > 0, memory_order_relaxed);
+		atomic_store(&e->writing, false);
 	}
 	if (said)
 		said(user);
@@ -349,8 +360,11 @@ void tp_events_flush(struct tp_events *e)
 
 void tp_events_crashed(struct tp_events *e)
 {
-	const struct buffer *b = e->filling;
+	const struct buffer *b = e->filling, *other = &e->buffers[b == &e->buffers[0]];
 
+	/* That is being written, if there is anything in it. */
+	if (other->len)
+		(void)!write(e->fd, other->text, other->len);
 	(void)!write(e->fd, b->text, b->len);
 }
 
