@@ -23,6 +23,7 @@
 #define PINNED_PCT_MAX 75u
 /* When nothing below a directory that is above its quota may go, it is looked at again after that. */
 #define QUOTA_REST_NS (10 * TP_NS_PER_S)
+#define QUOTA_RESTS_MAX 5
 
 struct expiry {
 	uint64_t at_wall_ns;
@@ -457,10 +458,12 @@ static uint64_t above_quota(struct tp_evictor *e, uint64_t *ret_bytes)
 
 	tp_list_each (l, &t->limited) {
 		const struct tp_dir *d = tp_container(l, struct tp_dir, limited);
-		const struct tp_extra *x = d->self->extra;
+		struct tp_extra *x = d->self->extra;
 		uint64_t below = atomic_load(&d->bytes_below);
 
-		if (below > x->policy.quota_bytes && x->quota_rest_ns <= tp_mono_ns(e->store->clock)) {
+		if (below <= x->policy.quota_bytes) {
+			x->quota_rests = 0; /* this thread's alone, but for who holds the lock exclusively */
+		} else if (x->quota_rest_ns <= tp_mono_ns(e->store->clock)) {
 			*ret_bytes = below - x->policy.quota_bytes;
 			return d->self->node.id;
 		}
@@ -468,15 +471,20 @@ static uint64_t above_quota(struct tp_evictor *e, uint64_t *ret_bytes)
 	return 0;
 }
 
+/* Looking costs a walk over all that there is. */
 static void rest(struct tp_evictor *e, uint64_t node)
 {
 	struct tp_tree *t = e->store->tree;
+	struct tp_extra *x;
 	struct tp_node *n;
 
 	TP_WRLOCK(&t->lock);
 	n = tp_tree_node(t, node);
-	if (n)
-		tp_tree_object_of(n)->extra->quota_rest_ns = tp_mono_ns(e->store->clock) + QUOTA_REST_NS;
+	if (!n)
+		return;
+	x = tp_tree_object_of(n)->extra;
+	x->quota_rest_ns = tp_mono_ns(e->store->clock) + (QUOTA_REST_NS << x->quota_rests);
+	x->quota_rests += x->quota_rests < QUOTA_RESTS_MAX;
 }
 
 /* A quota may be set below what is there already, or a subtree be moved to where there is no room for it. */

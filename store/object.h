@@ -107,6 +107,7 @@ struct tp_extra {
 	struct tp_xattr *xattrs;
 	struct tp_policy policy;
 	uint64_t quota_rest_ns; /* monotonic: nothing below it could go, and the evictor looks again then */
+	unsigned quota_rests;	/* how often in a row: each rest is longer than the one before */
 	struct tp_locks locks;
 };
 

@@ -97,6 +97,7 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, const struct tp_tree_
 	if (r < 0)
 		return r;
 	extra->quota_rest_ns = 0;
+	extra->quota_rests = 0;
 	/* One that was removed has nothing to limit. */
 	if (is_dir)
 		tp_tree_limit(t, o, o->names && extra->policy.quota_bytes);
