@@ -48,6 +48,8 @@ static bool depends_on_releases(struct tp_fs *fs, const struct tp_request *r)
 
 	switch (r->caller.opcode) {
 	case FUSE_READ:
+		/* Of a control file: it tells of all. */
+		return tp_control_is_node(r->caller.node) && atomic_load(&fs->tree->closing) > 0;
 	case FUSE_WRITE:
 	case FUSE_RELEASE:
 	case FUSE_FLUSH:

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/serve.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -47,11 +46,11 @@ static int pin(void *user, const void *name, size_t name_len, uint64_t generatio
 	g = find(t, name, name_len);
 	if (!g)
 		return -ENOENT;
-	if (g->state != TP_GEN_PUBLISHED)
+	/* Without a number it was published after the ledger had failed. */
+	if (g->state != TP_GEN_PUBLISHED || !g->number)
 		return -EBUSY;
 	if (generation && generation != g->number)
 		return -ESTALE;
-	assert(g->number);
 	{
 		TP_RDLOCK(tp_tree_map_lock(t, g));
 		r = tp_map_clone(&g->map, &p->map);

@@ -444,7 +444,10 @@ bool tp_tree_is_closing(struct tp_tree *t, uint64_t node, const char *name)
 		return is_closing(
 			o, tp_node_kind(n) == TP_NODE_GEN ? tp_container(n, struct tp_gen, node) : NULL);
 	at = tp_tree_find(t, o, name, strlen(name));
-	return at && is_closing(at->object, NULL);
+	/* What comes new into a stream comes after what was committed before. */
+	if (!at)
+		return S_ISDIR(o->mode) && o->dir->hidden > 0 && tp_tree_is_stream(t, o);
+	return is_closing(at->object, NULL);
 }
 
 ssize_t tp_tree_readlink(struct tp_tree *t, uint64_t node, char *buf, size_t len)
@@ -767,7 +770,10 @@ static size_t note_object(struct tp_tree *t, struct tp_object *o)
 void tp_tree_note_object(struct tp_tree *t, struct tp_object *o)
 {
 	/* What lies in memory only is not worth a record: it does not outlive the daemon. */
-	if (t->store->ledger && !S_ISREG(o->mode) && o->node.id != TP_NODE_CONTROL)
+	if (!t->store->ledger || S_ISREG(o->mode) || o->node.id == TP_NODE_CONTROL)
+		return;
+	/* Nor is what was removed, and is only open still: nothing would take its record away again. */
+	if (o->names || o->node.id < TP_NODE_DYNAMIC_FIRST)
 		(void)note_object(t, o);
 }
 

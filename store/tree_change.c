@@ -122,6 +122,8 @@ static void nameless(struct tp_tree *t, struct tp_object *o, bool beaten)
 			t->others--;
 		}
 		tp_tree_note_gone(t, o);
+		if (S_ISDIR(o->mode))
+			tp_list_remove(&o->dir->dirty);
 	}
 	tp_tree_settle_object(t, o);
 }

@@ -179,6 +179,35 @@ Test(store, directories_links_and_rules_are_there_again_and_files_are_not)
 	fixture_close(&f);
 }
 
+Test(store, what_was_removed_while_it_is_open_leaves_no_record)
+{
+	SCRATCH(s);
+	const char *state = scratch_path(&s, "state");
+	struct tp_setattr set = {.set_mode = true, .mode = 0711};
+	struct fixture f;
+	struct tp_entry e;
+	struct tp_who who;
+	uint64_t d;
+	size_t nodes;
+
+	fixture_open(&f, POOL, state);
+	nodes = f.tree->nodes.count;
+	who = f.me;
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	cr_assert_eq(tp_tree_lookup(f.tree, &who, TP_NODE_CACHE, "d", &e), 0);
+	make_dir(&f, d, "x");
+	cr_assert_eq(rmdir_as(&f, &f.me, d, "x"), 0);
+	cr_assert_eq(rmdir_as(&f, &f.me, TP_NODE_CACHE, "d"), 0);
+	cr_assert_eq(tp_tree_record_dirty(f.tree), 0);
+	cr_assert_eq(tp_tree_setattr(f.tree, &who, d, NULL, &set, &e), 0);
+	cr_assert_eq(tp_tree_set_xattr(f.tree, &who, d, "user.a", "b", 1, 0), 0);
+	tp_tree_forget(f.tree, d, 1);
+	fixture_close(&f);
+	fixture_open(&f, POOL, state);
+	cr_assert_eq(f.tree->nodes.count, nodes);
+	fixture_close(&f);
+}
+
 Test(store, generations_and_nodes_grow_over_a_reopening)
 {
 	SCRATCH(s);
