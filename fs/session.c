@@ -112,13 +112,13 @@ static void *reader_run(void *arg);
 /* Makes a reader leave read(2). */
 static int wake_signal(void)
 {
-	return SIGRTMIN;
+	return SIGUSR2;
 }
 
-/* Makes it tell what it has in hand; read(2) goes on. */
+/* Makes it tell what it has in hand; read(2) goes on. Not one of the real-time signals, which fail when too many are queued for the user. */
 static int look_signal(void)
 {
-	return SIGRTMIN + 1;
+	return SIGURG;
 }
 
 static void wake(int sig)
@@ -394,6 +394,7 @@ static void start_reader(struct tp_session *s)
 	if (r) {
 		/* Nobody else adds readers while we hold the lock; one that just looks at its `releasing` finds 0 there until the session is freed. */
 		t->alive = false;
+		t->thread = 0; /* glibc may have put something there all the same */
 		s->alive--;
 		atomic_fetch_sub(&s->active, 1);
 		s->threads_max = at + 1;
