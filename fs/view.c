@@ -110,9 +110,13 @@ static unsigned print_troubles(struct tp_fs *fs, FILE *out)
 		lines += fputs("volatile: objects and samples are in memory only and are lost when the "
 			       "daemon ends\n",
 				 out) >= 0;
-	if (trouble < 0)
+	if (trouble == ENOSPC || trouble == ENOMEM)
+		lines +=
+			fprintf(out, "ledger: what changed in directories waits to be written to STATE: %s\n",
+				strerror(trouble)) > 0;
+	else if (trouble)
 		lines += fprintf(out, "ledger: directories cannot be changed until the next mount: %s\n",
-				 strerror(-trouble)) > 0;
+				 strerror(trouble)) > 0;
 	if (unknown)
 		lines += fprintf(out,
 				 "writers: %" PRIu64
