@@ -433,6 +433,7 @@ static bool compare(struct tp_tree *t, struct tp_gen *g, struct tp_gen *current)
 static void settle_draft(struct tp_tree *t, struct tp_gen *g)
 {
 	struct tp_gen *current = g->object->gen;
+	uint32_t opened = g->draft->opened;
 	bool equal = false;
 
 	if (begin_compare(g)) {
@@ -444,9 +445,11 @@ static void settle_draft(struct tp_tree *t, struct tp_gen *g)
 		current->busy--;
 		equal = equal && g->object->gen == current && current->state == TP_GEN_PUBLISHED;
 		tp_tree_settle_gen(t, current);
-		if (g->opens > 0 || g->state != TP_GEN_DRAFT) {
+		/* Somebody joined meanwhile, and has perhaps written and gone again, or is on its way: who comes last settles it. */
+		if (g->state != TP_GEN_DRAFT || g->draft->opened != opened ||
+			tp_gen_is_awaited(t, g->draft)) {
 			tp_tree_settle_gen(t, g);
-			return; /* somebody joined meanwhile */
+			return;
 		}
 	}
 	tp_gen_finish(t, g, equal);

@@ -179,6 +179,7 @@ static void leave_drafts(struct tp_gen *g)
 	for (struct tp_draft **at = &g->object->drafts; *at; at = &(*at)->next) {
 		if (*at == g->draft) {
 			*at = g->draft->next;
+			g->draft->next = NULL;
 			return;
 		}
 	}
@@ -383,6 +384,8 @@ int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int fla
 	if (g->draft && (flags & O_TRUNC))
 		g->draft->opened_for_write = true;
 	g->opens++;
+	if (g->draft)
+		g->draft->opened++;
 	g->direct_opens += ret->direct;
 	return 0;
 }

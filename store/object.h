@@ -201,6 +201,7 @@ struct tp_draft {
 	struct tp_writer *writers;
 	_Atomic pid_t last_tid;	 /* the thread that wrote last: known to be among the writers */
 	uint32_t write_opens;	 /* handles open for writing */
+	uint32_t opened;	 /* how often it was opened; wraps */
 	struct tp_list writing;	 /* in tree.writing: all drafts */
 	struct tp_list awaiting; /* in tree.awaiting: an opener may still come */
 	uint32_t awaited; /* openers that were sent to this draft and may still come: not published before */

@@ -51,10 +51,14 @@ static void set_awaited(struct tp_tree *t, struct tp_who *who, struct tp_draft *
 /* Remembers that who was told ESTALE. */
 static void note_told(struct tp_tree *t, struct tp_who *who, int flags)
 {
-	uint64_t until_ns = tp_mono_ns(t->store->clock) + RETRY_NS;
+	uint64_t now_ns = tp_mono_ns(t->store->clock), until_ns = now_ns + RETRY_NS;
 	unsigned at = TP_RETRIES;
 	TP_LOCK(&t->retries_lock);
 
+	/* Who has not come back in time is not on its way any more. */
+	for (unsigned i = 0; i < TP_RETRIES; i++)
+		if (t->retries[i].until_ns <= now_ns)
+			t->retries[i].tid = 0;
 	/* Its own place or a free one; only when more threads than that are on their way at once, somebody else's. */
 	for (unsigned i = 0; i < TP_RETRIES; i++)
 		if (t->retries[i].tid == who->tid || (t->retries[i].tid == 0 && at == TP_RETRIES))

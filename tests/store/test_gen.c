@@ -3,6 +3,8 @@
 
 #include <limits.h>
 #include <linux/falloc.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -300,6 +302,114 @@ Test(gen, an_opener_that_finds_something_else_is_not_waited_for)
 	cr_assert_eq(pool_used_bytes(&f), 0);
 	process_end(&who, SIGKILL, 0);
 	process_reap(&who);
+	fixture_close(&f);
+}
+
+struct closing {
+	struct fixture *f;
+	struct file file;
+};
+
+static void *close_it(void *arg)
+{
+	struct closing *c = arg;
+
+	cr_assert_eq(file_close(c->f, &c->file), 0);
+	return NULL;
+}
+
+Test(gen, an_opener_that_was_sent_to_a_draft_while_it_is_compared_is_waited_for)
+{
+	struct fixture f;
+	struct closing c = {.f = &f};
+	struct tp_who other = process_start();
+	struct tp_entry published, draft;
+	struct file late = {0};
+	pthread_t thread;
+
+	fixture_open(&f, POOL, NULL);
+	put(&f, TP_NODE_CACHE, "x", "same");
+	cr_assert_eq(tp_tree_lookup(f.tree, &other, TP_NODE_CACHE, "x", &published), 0);
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "x", O_WRONLY | O_TRUNC, &c.file), 0);
+	cr_assert_eq(file_puts(&f, &c.file, 0, "SAME"), 0);
+	{
+		const struct tp_gen *current =
+			tp_container(tp_tree_node(f.tree, published.node), struct tp_gen, node);
+		/* The comparison waits for this. */
+		TP_WRLOCK(tp_tree_map_lock(f.tree, current));
+
+		cr_assert_eq(pthread_create(&thread, NULL, close_it, &c), 0);
+		while (!atomic_load((_Atomic uint32_t *)&current->busy))
+			sched_yield();
+		cr_assert_eq(tp_tree_open(f.tree, &other, published.node, O_WRONLY, &late.opened), -ESTALE);
+		cr_assert_eq(tp_tree_lookup(f.tree, &other, TP_NODE_CACHE, "x", &draft), 0);
+	}
+	pthread_join(thread, NULL);
+	holds(&f);
+	cr_assert_eq(tp_tree_open(f.tree, &other, draft.node, O_WRONLY, &late.opened), 0);
+	late.who = other;
+	late.node = draft.node;
+	cr_assert(has_text(&f, &late, "SAME"));
+	cr_assert_eq(file_close(&f, &late), 0);
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "SAME"));
+	tp_tree_forget(f.tree, published.node, 1);
+	process_end(&other, SIGKILL, 0);
+	process_reap(&other);
+	fixture_close(&f);
+}
+
+Test(gen, a_draft_that_is_shown_knows_nothing_of_the_hidden_ones)
+{
+	struct fixture f;
+	struct tp_who other = process_start();
+	struct file one, two;
+	char text[4096];
+
+	fixture_open(&f, POOL, NULL);
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "x", O_WRONLY | O_CREAT, &one), 0);
+	cr_assert_eq(file_open(&f, &other, TP_NODE_CACHE, "x", O_WRONLY | O_CREAT | O_TRUNC, &two), 0);
+	cr_assert_eq(rename_as(&f, &other, TP_NODE_CACHE, "x", TP_NODE_CACHE, "x.tmp", 0), 0);
+	cr_assert_eq(file_close(&f, &one), 0);
+	cr_assert_null(two.opened.gen->draft->next);
+	cr_assert_gt(
+		tp_tree_get_xattr(f.tree, &other, two.node, "user.tidepool.explain", text, sizeof(text)), 0);
+	cr_assert_eq(file_close(&f, &two), 0);
+	process_end(&other, SIGKILL, 0);
+	process_reap(&other);
+	fixture_close(&f);
+}
+
+Test(gen, who_did_not_come_back_in_time_takes_nobodys_place)
+{
+	struct fixture f;
+	struct tp_who first, second = process_start(), third = process_start();
+	struct tp_entry old, found;
+	struct file file = {0};
+
+	fixture_open(&f, POOL, NULL);
+	first = f.me;
+	put(&f, TP_NODE_CACHE, "x", "0");
+	cr_assert_eq(tp_tree_lookup(f.tree, &first, TP_NODE_CACHE, "x", &old), 0);
+	for (unsigned i = 0; i + 1 < TP_RETRIES; i++) {
+		f.tree->retries[i].tid = 1000000 + (pid_t)i;
+		f.tree->retries[i].until_ns = 1;
+	}
+	f.tree->retries_next = TP_RETRIES - 1;
+	cr_assert_eq(put_as(&f, &third, TP_NODE_CACHE, "x", "1"), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &first, old.node, O_RDONLY, &file.opened), -ESTALE);
+	cr_assert_eq(tp_tree_lookup(f.tree, &first, TP_NODE_CACHE, "x", &found), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &second, old.node, O_RDONLY, &file.opened), -ESTALE);
+	cr_assert_eq(put_as(&f, &third, TP_NODE_CACHE, "x", "2"), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &first, found.node, O_RDONLY, &file.opened), 0);
+	file.who = first;
+	file.node = found.node;
+	cr_assert(has_text(&f, &file, "1"));
+	cr_assert_eq(file_close(&f, &file), 0);
+	tp_tree_forget(f.tree, old.node, 1);
+	process_end(&second, SIGKILL, 0);
+	process_reap(&second);
+	process_end(&third, SIGKILL, 0);
+	process_reap(&third);
 	fixture_close(&f);
 }
 
