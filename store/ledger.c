@@ -533,16 +533,21 @@ static int promise(struct tp_ledger *l, uint64_t bytes, uint64_t want_bytes)
 	return 0;
 }
 
+int tp_ledger_promise_now(struct tp_ledger *l, uint64_t bytes, bool spare)
+{
+	int r;
+	TP_LOCK(&l->lock);
+
+	r = promise(l, bytes, spare ? bytes : bytes + SPARE_BYTES);
+	return r == -ENOSPC ? -EAGAIN : r;
+}
+
 int tp_ledger_promise(struct tp_ledger *l, uint64_t bytes, bool spare)
 {
 	uint64_t want_bytes = spare ? bytes : bytes + SPARE_BYTES;
-	int r;
+	int r = tp_ledger_promise_now(l, bytes, spare);
 
-	{
-		TP_LOCK(&l->lock);
-		r = promise(l, bytes, want_bytes);
-	}
-	if (r != -ENOSPC)
+	if (r != -EAGAIN)
 		return r;
 	TP_LOCK(&l->append);
 	r = tp_journal_reserve(l->journal, hold_promises(l) + want_bytes);

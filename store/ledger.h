@@ -83,6 +83,8 @@ int tp_ledger_batch_reserve(struct tp_ledger_batch *b, size_t bytes);
  * -EROFS: nothing is promised. Where the file system cannot allocate ahead the promise may be broken.
  */
 int tp_ledger_promise(struct tp_ledger *l, uint64_t bytes, bool spare);
+/* The same, without waiting for the disk. -EAGAIN: only it can tell. */
+int tp_ledger_promise_now(struct tp_ledger *l, uint64_t bytes, bool spare);
 void tp_ledger_release(struct tp_ledger *l, uint64_t bytes);
 /*
  * Appends b to the journal: all of it survives SIGKILL from now on, or none of it. b is empty afterwards, on

@@ -713,7 +713,21 @@ struct tp_tree_room tp_tree_take_room(struct tp_tree *t, bool spare)
 {
 	struct tp_ledger *l = t->store->ledger;
 
-	return (struct tp_tree_room){t, l ? tp_ledger_promise(l, CHANGE_BYTES, spare) : 0};
+	return (struct tp_tree_room){
+		.tree = t, .error = l ? tp_ledger_promise_now(l, CHANGE_BYTES, spare) : 0, .spare = spare};
+}
+
+bool tp_tree_wait_for_room(struct tp_tree_room *room)
+{
+	if (room->error != -EAGAIN)
+		return false;
+	room->error = tp_ledger_promise(room->tree->store->ledger, CHANGE_BYTES, room->spare);
+	return true;
+}
+
+int tp_tree_record_change(struct tp_tree *t, const struct tp_tree_room *room)
+{
+	return room->noted ? tp_tree_record(t) : 0;
 }
 
 void tp_tree_give_room(struct tp_tree_room *room)
@@ -722,7 +736,7 @@ void tp_tree_give_room(struct tp_tree_room *room)
 		tp_ledger_release(room->tree->store->ledger, CHANGE_BYTES);
 }
 
-int tp_tree_may_note(struct tp_tree *t, const struct tp_tree_room *room, uint32_t mode)
+int tp_tree_may_note(struct tp_tree *t, struct tp_tree_room *room, uint32_t mode)
 {
 	int r;
 
@@ -730,6 +744,7 @@ int tp_tree_may_note(struct tp_tree *t, const struct tp_tree_room *room, uint32_
 		return 0;
 	if (room->error < 0)
 		return room->error;
+	room->noted = true;
 	TP_LOCK(&t->pending_lock);
 	if (!t->pending)
 		t->pending = tp_ledger_batch_new();
@@ -804,7 +819,7 @@ void tp_tree_note_gone(struct tp_tree *t, struct tp_object *o)
 }
 
 /* Notes as many of the directories whose times changed as there is room for. 1: there are more; 0; or why no more could be noted. */
-static int note_some_dirty(struct tp_tree *t, const struct tp_tree_room *room)
+static int note_some_dirty(struct tp_tree *t, struct tp_tree_room *room)
 {
 	size_t used = TP_LEDGER_BATCH_BYTES;
 	int r = 0;
@@ -829,6 +844,7 @@ int tp_tree_record_dirty(struct tp_tree *t)
 
 	do {
 		TP_TREE_ROOM(room, t, true);
+		(void)tp_tree_wait_for_room(&room);
 		more = note_some_dirty(t, &room);
 		r = tp_tree_record(t);
 	} while (more > 0 && r == 0);

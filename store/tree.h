@@ -262,21 +262,40 @@ bool tp_tree_is_stream(struct tp_tree *t, const struct tp_object *dir);
 void tp_tree_charge(struct tp_tree *t, struct tp_object *o, int64_t delta_bytes);
 /*
  * Room in the journal for one change, of any kind, taken for the rest of the block; it lasts until what the change noted was recorded. Without the lock. spare: the change
- * must go on while STATE's disk is full. error: why there is none.
+ * must go on while STATE's disk is full.
+ *
+ * Taking it does not wait for the disk, since most changes are of regular files and need none. Where one does, and only the disk can tell whether there is any, tp_tree_may_note()
+ * says -EAGAIN; with the lock dropped tp_tree_wait_for_room() asks the disk, and the change is begun anew. TP_TREE_CHANGE does that.
  */
 struct tp_tree_room {
 	struct tp_tree *tree;
-	int error;
+	int error; /* why there is none; -EAGAIN: not asked for yet */
+	bool spare;
+	bool noted; /* there is something to record */
 };
 struct tp_tree_room tp_tree_take_room(struct tp_tree *t, bool spare);
 void tp_tree_give_room(struct tp_tree_room *room);
+/* True: it waited, and the change is to be tried again. */
+bool tp_tree_wait_for_room(struct tp_tree_room *room);
+/* Without the lock: brings what the change noted into the journal, if it noted anything. 0 or what the ledger said. */
+int tp_tree_record_change(struct tp_tree *t, const struct tp_tree_room *room);
+/* What `call` returns, which changes something with `room` and with the lock held exclusively. */
+#define TP_TREE_CHANGE(room, call)                                                                           \
+	({                                                                                                   \
+		int tp_changed;                                                                              \
+		do {                                                                                         \
+			TP_TREE_WRLOCK((room).tree);                                                         \
+			tp_changed = (call);                                                                 \
+		} while (tp_changed == -EAGAIN && tp_tree_wait_for_room(&(room)));                           \
+		tp_changed;                                                                                  \
+	})
 #define TP_TREE_ROOM(name, t, spare)                                                                         \
 	__attribute__((cleanup(tp_tree_give_room))) struct tp_tree_room name = tp_tree_take_room(t, spare)
 /*
  * May a change of something with this mode be noted? Asked last before it begins: 0, and noting it cannot fail; -ENOMEM, -ENOSPC, -EROFS. Regular files are not noted: always
  * 0. The room lasts for two objects and six names.
  */
-int tp_tree_may_note(struct tp_tree *t, const struct tp_tree_room *room, uint32_t mode);
+int tp_tree_may_note(struct tp_tree *t, struct tp_tree_room *room, uint32_t mode);
 /* Puts what is recorded of o (and of its name n, when not NULL; removed when gone) on its way to the ledger. */
 void tp_tree_note_object(struct tp_tree *t, struct tp_object *o);
 void tp_tree_note_name(struct tp_tree *t, struct tp_name *n, bool gone);

@@ -254,9 +254,8 @@ struct tp_object *tp_tree_new_object(
 	return tp_object_new(ino, mode, who->uid, gid, now(t));
 }
 
-static int make_locked(struct tp_tree *t, struct tp_who *who, const struct tp_tree_room *room,
-	uint64_t parent, const char *name, uint32_t mode, uint64_t rdev, const char *target,
-	struct tp_entry *ret)
+static int make_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, uint64_t parent,
+	const char *name, uint32_t mode, uint64_t rdev, const char *target, struct tp_entry *ret)
 {
 	struct tp_object *dir, *o;
 	struct tp_name *n, *beaten = NULL;
@@ -332,11 +331,8 @@ int tp_tree_make(struct tp_tree *t, struct tp_who *who, uint64_t parent, const c
 	int r, recorded;
 	TP_TREE_ROOM(room, t, false);
 
-	{
-		TP_TREE_WRLOCK(t);
-		r = make_locked(t, who, &room, parent, name, mode, rdev, target, ret);
-	}
-	recorded = tp_tree_record(t);
+	r = TP_TREE_CHANGE(room, make_locked(t, who, &room, parent, name, mode, rdev, target, ret));
+	recorded = tp_tree_record_change(t, &room);
 	return r < 0 ? r : recorded;
 }
 
@@ -350,7 +346,7 @@ static int same_world(struct tp_tree *t, const struct tp_object *from, const str
 	return 0;
 }
 
-static int link_locked(struct tp_tree *t, struct tp_who *who, const struct tp_tree_room *room, uint64_t node,
+static int link_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, uint64_t node,
 	uint64_t parent, const char *name, struct tp_entry *ret)
 {
 	struct tp_node *from = tp_tree_node(t, node), *seen;
@@ -404,38 +400,41 @@ int tp_tree_link(struct tp_tree *t, struct tp_who *who, uint64_t node, uint64_t 
 	int r, recorded;
 	TP_TREE_ROOM(room, t, false);
 
-	{
-		TP_TREE_WRLOCK(t);
-		r = link_locked(t, who, &room, node, parent, name, ret);
-	}
-	recorded = tp_tree_record(t);
+	r = TP_TREE_CHANGE(room, link_locked(t, who, &room, node, parent, name, ret));
+	recorded = tp_tree_record_change(t, &room);
 	return r < 0 ? r : recorded;
+}
+
+static int unlink_locked(
+	struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, uint64_t parent, const char *name)
+{
+	struct tp_object *dir;
+	struct tp_name *n;
+	int r = tp_tree_dir(t, parent, &dir);
+
+	if (r < 0)
+		return r;
+	n = tp_tree_find(t, dir, name, strlen(name));
+	if (!n || !tp_tree_view(t, who, n->object))
+		return -ENOENT;
+	if (S_ISDIR(n->object->mode))
+		return -EISDIR;
+	r = tp_tree_may_note(t, room, n->object->mode);
+	if (r == 0)
+		drop_name(t, n, false, false);
+	return r;
 }
 
 int tp_tree_unlink(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name)
 {
-	struct tp_object *dir;
-	struct tp_name *n;
 	int r;
 	TP_TREE_ROOM(room, t, true);
 
-	{
-		TP_TREE_WRLOCK(t);
-		r = tp_tree_dir(t, parent, &dir);
-		if (r < 0)
-			return r;
-		n = tp_tree_find(t, dir, name, strlen(name));
-		if (!n || !tp_tree_view(t, who, n->object))
-			return -ENOENT;
-		if (S_ISDIR(n->object->mode))
-			return -EISDIR;
-		r = tp_tree_may_note(t, &room, n->object->mode);
-		if (r < 0)
-			return r;
-		drop_name(t, n, false, false);
-	}
+	r = TP_TREE_CHANGE(room, unlink_locked(t, who, &room, parent, name));
+	if (r < 0)
+		return r;
 	tp_evictor_kick(t->store->evictor);
-	return tp_tree_record(t);
+	return tp_tree_record_change(t, &room);
 }
 
 /* Is there anything in dir that who sees? */
@@ -461,8 +460,8 @@ static void drop_hidden(struct tp_tree *t, struct tp_object *dir)
 	}
 }
 
-static int rmdir_locked(struct tp_tree *t, struct tp_who *who, const struct tp_tree_room *room,
-	uint64_t parent, const char *name)
+static int rmdir_locked(
+	struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, uint64_t parent, const char *name)
 {
 	struct tp_object *dir;
 	struct tp_name *n;
@@ -492,11 +491,8 @@ int tp_tree_rmdir(struct tp_tree *t, struct tp_who *who, uint64_t parent, const 
 	int r, recorded;
 	TP_TREE_ROOM(room, t, true);
 
-	{
-		TP_TREE_WRLOCK(t);
-		r = rmdir_locked(t, who, &room, parent, name);
-	}
-	recorded = tp_tree_record(t);
+	r = TP_TREE_CHANGE(room, rmdir_locked(t, who, &room, parent, name));
+	recorded = tp_tree_record_change(t, &room);
 	return r < 0 ? r : recorded;
 }
 
@@ -616,7 +612,7 @@ static void terminated(const struct tp_name *n, char text[NAME_MAX + 1])
 	text[n->len] = 0;
 }
 
-static int exchange_locked(struct tp_tree *t, struct tp_who *who, const struct tp_tree_room *room,
+static int exchange_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room,
 	struct tp_name *a, struct tp_name *b)
 {
 	struct tp_object *dir_a = a->parent, *dir_b = b->parent;
@@ -660,7 +656,7 @@ static int exchange_locked(struct tp_tree *t, struct tp_who *who, const struct t
 	return 0;
 }
 
-static int rename_locked(struct tp_tree *t, struct tp_who *who, const struct tp_tree_room *room,
+static int rename_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room,
 	uint64_t from_parent, const char *from, uint64_t to_parent, const char *to, unsigned flags)
 {
 	struct tp_object *from_dir, *to_dir;
@@ -717,12 +713,9 @@ int tp_tree_rename(struct tp_tree *t, struct tp_who *who, uint64_t from_parent, 
 	int r, recorded;
 	TP_TREE_ROOM(room, t, false);
 
-	{
-		TP_TREE_WRLOCK(t);
-		r = rename_locked(t, who, &room, from_parent, from, to_parent, to, flags);
-	}
+	r = TP_TREE_CHANGE(room, rename_locked(t, who, &room, from_parent, from, to_parent, to, flags));
 	tp_evictor_kick(t->store->evictor);
-	recorded = tp_tree_record(t);
+	recorded = tp_tree_record_change(t, &room);
 	return r < 0 ? r : recorded;
 }
 
@@ -751,37 +744,42 @@ static void set_times(struct tp_object *o, struct tp_gen *g, const struct tp_set
 	o->ctime_ns = set->set_ctime ? set->ctime_ns : now_ns;
 }
 
-int tp_tree_setattr(struct tp_tree *t, struct tp_who *who, uint64_t node, struct tp_gen *open,
-	const struct tp_setattr *set, struct tp_entry *ret)
+static int setattr_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, uint64_t node,
+	struct tp_gen *open, const struct tp_setattr *set, struct tp_entry *ret)
 {
-	struct tp_node *n;
+	struct tp_node *n = open ? &open->node : tp_tree_node(t, node);
 	struct tp_object *o;
 	struct tp_gen *g;
 	int r = 0;
+
+	if (!n)
+		return -ESTALE;
+	o = tp_tree_object_of(n);
+	g = S_ISREG(o->mode) ? tp_container(n, struct tp_gen, node) : NULL;
+	if (set->set_size)
+		r = g ? tp_gen_truncate(t, who, g, open != NULL, set->size) : -EISDIR;
+	if (r == 0)
+		r = tp_tree_may_note(t, room, o->mode);
+	if (r < 0)
+		return r;
+	set_owner_and_mode(o, set);
+	set_times(o, g, set, now(t));
+	tp_tree_note_object(t, o);
+	/* Other generations show the same owner and mode. */
+	if (g && o->gen && o->gen != g)
+		tp_tree_tell_node(t, o->gen->node.id);
+	tp_tree_entry(t, n, ret);
+	return 0;
+}
+
+int tp_tree_setattr(struct tp_tree *t, struct tp_who *who, uint64_t node, struct tp_gen *open,
+	const struct tp_setattr *set, struct tp_entry *ret)
+{
+	int r;
 	TP_TREE_ROOM(room, t, false);
 
-	{
-		TP_TREE_WRLOCK(t);
-		n = open ? &open->node : tp_tree_node(t, node);
-		if (!n)
-			return -ESTALE;
-		o = tp_tree_object_of(n);
-		g = S_ISREG(o->mode) ? tp_container(n, struct tp_gen, node) : NULL;
-		if (set->set_size)
-			r = g ? tp_gen_truncate(t, who, g, open != NULL, set->size) : -EISDIR;
-		if (r == 0)
-			r = tp_tree_may_note(t, &room, o->mode);
-		if (r < 0)
-			return r;
-		set_owner_and_mode(o, set);
-		set_times(o, g, set, now(t));
-		tp_tree_note_object(t, o);
-		/* Other generations show the same owner and mode. */
-		if (g && o->gen && o->gen != g)
-			tp_tree_tell_node(t, o->gen->node.id);
-		tp_tree_entry(t, n, ret);
-	}
-	return tp_tree_record(t);
+	r = TP_TREE_CHANGE(room, setattr_locked(t, who, &room, node, open, set, ret));
+	return r < 0 ? r : tp_tree_record_change(t, &room);
 }
 
 /* Loading */

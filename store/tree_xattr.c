@@ -69,8 +69,8 @@ void tp_tree_rules_changed(struct tp_tree *t, struct tp_object *top)
 	}
 }
 
-static int set_rule(struct tp_tree *t, struct tp_who *who, const struct tp_tree_room *room,
-	struct tp_object *o, const char *key, const void *value, size_t len)
+static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, struct tp_object *o,
+	const char *key, const void *value, size_t len)
 {
 	bool is_dir = S_ISDIR(o->mode);
 	bool is_stream = tp_tree_in_samples(t, o) && is_dir;
@@ -112,41 +112,43 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, const struct tp_tree_
 	return 0;
 }
 
+static int set_xattr_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, uint64_t node,
+	const char *name, const void *value, size_t len, int flags)
+{
+	struct tp_node *n = tp_tree_node(t, node);
+	struct tp_object *o;
+	int r;
+
+	if (!n)
+		return -ESTALE;
+	o = tp_tree_object_of(n);
+	if (our_key(name))
+		return set_rule(t, who, room, o, our_key(name), value, len);
+	r = tp_tree_may_note(t, room, o->mode);
+	if (r == 0)
+		r = tp_object_set_xattr(o, name, value, len, flags);
+	if (r < 0)
+		return r;
+	o->ctime_ns = tp_wall_ns(t->store->clock);
+	tp_tree_tell_node(t, node);
+	tp_tree_note_object(t, o);
+	return 0;
+}
+
 int tp_tree_set_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name,
 	const void *value, size_t len, int flags)
 {
-	const char *key = our_key(name);
-	struct tp_node *n;
-	struct tp_object *o;
 	int r;
 	TP_TREE_ROOM(room, t, false);
 
 	if (check_name(name) < 0)
 		return check_name(name);
-	{
-		TP_TREE_WRLOCK(t);
-		n = tp_tree_node(t, node);
-		if (!n)
-			return -ESTALE;
-		o = tp_tree_object_of(n);
-		if (key) {
-			r = set_rule(t, who, &room, o, key, value, len);
-		} else {
-			r = tp_tree_may_note(t, &room, o->mode);
-			if (r == 0)
-				r = tp_object_set_xattr(o, name, value, len, flags);
-			if (r == 0) {
-				o->ctime_ns = tp_wall_ns(t->store->clock);
-				tp_tree_tell_node(t, node);
-				tp_tree_note_object(t, o);
-			}
-		}
-		if (r < 0)
-			return r;
-	}
-	if (key)
+	r = TP_TREE_CHANGE(room, set_xattr_locked(t, who, &room, node, name, value, len, flags));
+	if (r < 0)
+		return r;
+	if (our_key(name))
 		tp_evictor_look(t->store->evictor);
-	return tp_tree_record(t);
+	return tp_tree_record_change(t, &room);
 }
 
 static int checksum(struct tp_tree *t, struct tp_gen *g, char *buf, size_t len)
@@ -313,30 +315,35 @@ ssize_t tp_tree_list_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node,
 	return n ? tp_object_list_xattr(tp_tree_object_of(n), buf, len) : -ESTALE;
 }
 
+static int remove_xattr_locked(
+	struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, uint64_t node, const char *name)
+{
+	struct tp_node *n = tp_tree_node(t, node);
+	struct tp_object *o;
+	int r;
+
+	if (!n)
+		return -ESTALE;
+	o = tp_tree_object_of(n);
+	r = tp_tree_may_note(t, room, o->mode);
+	if (r == 0)
+		r = our_key(name) ? set_rule(t, who, room, o, our_key(name), "", 0)
+				  : tp_object_remove_xattr(o, name);
+	if (r < 0)
+		return r;
+	o->ctime_ns = tp_wall_ns(t->store->clock);
+	tp_tree_tell_node(t, node);
+	tp_tree_note_object(t, o);
+	return 0;
+}
+
 int tp_tree_remove_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name)
 {
-	const char *key = our_key(name);
-	struct tp_node *n;
-	struct tp_object *o;
 	int r;
 	TP_TREE_ROOM(room, t, true);
 
 	if (check_name(name) < 0)
 		return check_name(name);
-	{
-		TP_TREE_WRLOCK(t);
-		n = tp_tree_node(t, node);
-		if (!n)
-			return -ESTALE;
-		o = tp_tree_object_of(n);
-		r = tp_tree_may_note(t, &room, o->mode);
-		if (r == 0)
-			r = key ? set_rule(t, who, &room, o, key, "", 0) : tp_object_remove_xattr(o, name);
-		if (r < 0)
-			return r;
-		o->ctime_ns = tp_wall_ns(t->store->clock);
-		tp_tree_tell_node(t, node);
-		tp_tree_note_object(t, o);
-	}
-	return tp_tree_record(t);
+	r = TP_TREE_CHANGE(room, remove_xattr_locked(t, who, &room, node, name));
+	return r < 0 ? r : tp_tree_record_change(t, &room);
 }
