@@ -6,6 +6,9 @@
  * threads are wanted, and calls one more when there are too few; who comes back from a handler and finds too many goes to sleep. So a single client is
  * served by one thread, and neither side ever wakes another for a request.
  *
+ * The guard. A handler may be held up by what nobody expects to take long (a write to a STATE whose disk does not answer). A thread looks each second whether one still has
+ * what it had in hand a second ago; that one does not count as active any more, and when nobody reads another is called.
+ *
  * RELEASEs. The kernel's queue is first in, first out, but two threads that have taken a request each do not know whose was first. A thread that reads shows
  * it (`reading`), and shows a RELEASE (`releasing`) before it says that it reads no more, until the handler has returned. Whoever must know that the RELEASEs
  * before its own request are done looks at all the others. One that reads either still sleeps in the kernel, or has taken a request and is on its way back with it: a
@@ -47,6 +50,9 @@
 /* Readings in a row that failed without a reason that we know: the device is broken. */
 #define FAILURES_MAX 32
 #define KICK_NS (5 * TP_NS_PER_MS)
+#define GUARD_S 1
+/* Threads beyond threads_max that stand in for others. */
+#define BLOCKED_MAX 8
 #define LOOK_NS ((long)TP_NS_PER_MS)
 #define SETTLE_MS_MAX 500
 /* The oldest protocol that has all that we cannot do without (max_pages: Linux 4.20). */
@@ -63,7 +69,10 @@ struct reader {
 	struct tp_session *session;
 	pthread_t thread;
 	bool alive;		/* by crew_lock */
-	bool blocked;		/* said that it may block, so it does not count as active; its own */
+	bool asleep;		/* by crew_lock */
+	_Atomic bool blocked;	/* may be blocked, so it does not count as active */
+	_Atomic uint64_t turn;	/* how many it has begun; written by itself */
+	uint64_t turn_seen;	/* the guard's */
 	_Atomic bool reading;	/* is in read(2), or just about to go there or coming from it */
 	_Atomic bool releasing; /* has a RELEASE in hand */
 	_Atomic uint32_t looks; /* how often it has told, asked by a signal, what it has in hand */
@@ -88,12 +97,14 @@ struct tp_session {
 	_Atomic bool handled_init;
 	_Atomic int error;	 /* why reading failed, -errno */
 	_Atomic unsigned wanted; /* threads that are worth having */
-	_Atomic unsigned
-		active; /* threads that read or handle; at least 1 unless they said that they may block */
+	_Atomic unsigned active; /* threads that read or handle; at least 1 unless they are blocked */
+	_Atomic unsigned blocked;
 
 	pthread_mutex_t crew_lock;
-	pthread_cond_t called;		/* calls, or leaving */
-	pthread_cond_t left;		/* a reader left */
+	pthread_cond_t called;	   /* calls, or leaving */
+	pthread_cond_t left;	   /* a reader left */
+	pthread_cond_t guard_ends; /* leaving */
+	pthread_t guard;
 	unsigned sleeping;		/* by crew_lock */
 	unsigned calls;			/* sleepers that were called and are not up yet; by crew_lock */
 	unsigned alive;			/* by crew_lock */
@@ -397,28 +408,89 @@ static void start_reader(struct tp_session *s)
 		t->thread = 0; /* glibc may have put something there all the same */
 		s->alive--;
 		atomic_fetch_sub(&s->active, 1);
-		s->threads_max = at + 1;
+		if (at + 1 < s->threads_max)
+			s->threads_max = at + 1;
 	}
+}
+
+/* One more is wanted. By crew_lock. True: who sleeps is to be woken. */
+static bool call_one(struct tp_session *s)
+{
+	unsigned blocked = atomic_load(&s->blocked), max;
+
+	if (atomic_load(&s->leaving))
+		return false;
+	if (s->sleeping > s->calls) {
+		s->calls++;
+		atomic_fetch_add(&s->active, 1);
+		return true;
+	}
+	max = s->threads_max + (blocked < BLOCKED_MAX ? blocked : BLOCKED_MAX);
+	if (atomic_load(&s->readers_count) < (max < THREADS_MAX ? max : THREADS_MAX))
+		start_reader(s);
+	return false;
 }
 
 static void call_reader(struct tp_session *s)
 {
-	bool wake_one = false;
+	bool wake_one;
 
 	{
 		TP_LOCK(&s->crew_lock);
-		if (atomic_load(&s->leaving))
-			return;
-		if (s->sleeping > s->calls) {
-			s->calls++;
-			atomic_fetch_add(&s->active, 1);
-			wake_one = true;
-		} else if (atomic_load(&s->readers_count) < s->threads_max) {
-			start_reader(s);
-		}
+		wake_one = call_one(s);
 	}
 	if (wake_one)
 		(void)pthread_cond_signal(&s->called);
+}
+
+/* False: it was so already. */
+static bool set_blocked(struct reader *t)
+{
+	struct tp_session *s = t->session;
+
+	if (atomic_exchange(&t->blocked, true))
+		return false;
+	atomic_fetch_add(&s->blocked, 1);
+	atomic_fetch_sub(&s->active, 1);
+	return true;
+}
+
+/* One that has stood still since the last look, or more, and nobody who reads. By crew_lock. */
+static bool is_held_up(struct tp_session *s)
+{
+	bool stands = false, reads = false;
+
+	for (unsigned i = 0; i < atomic_load(&s->readers_count); i++) {
+		struct reader *t = s->readers[i];
+		uint64_t turn = atomic_load(&t->turn);
+
+		if (!t->alive || t->asleep)
+			continue;
+		reads |= atomic_load(&t->reading);
+		if (turn == t->turn_seen && !atomic_load(&t->reading)) {
+			(void)set_blocked(t);
+			stands = true;
+		}
+		t->turn_seen = turn;
+	}
+	return stands && !reads;
+}
+
+static void *guard_run(void *arg)
+{
+	struct tp_session *s = arg;
+	TP_LOCK(&s->crew_lock);
+
+	while (!atomic_load(&s->leaving)) {
+		struct timespec until;
+
+		(void)clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += GUARD_S;
+		(void)pthread_cond_timedwait(&s->guard_ends, &s->crew_lock, &until);
+		if (is_held_up(s) && call_one(s))
+			(void)pthread_cond_signal(&s->called);
+	}
+	return NULL;
 }
 
 /* Sleeps until it is called, if there are more active than enough. */
@@ -440,8 +512,10 @@ static void rest(struct reader *t, unsigned enough)
 			return;
 		}
 		s->sleeping++;
+		t->asleep = true;
 		while (s->calls == 0 && !atomic_load(&s->leaving))
 			(void)pthread_cond_wait(&s->called, &s->crew_lock);
+		t->asleep = false;
 		s->sleeping--;
 		if (s->calls > 0)
 			s->calls--;
@@ -455,10 +529,7 @@ void tp_request_may_block(struct tp_request *r)
 	struct reader *t = tp_container(r, struct reader, request);
 	struct tp_session *s = t->session;
 
-	if (t->blocked)
-		return;
-	t->blocked = true;
-	if (atomic_fetch_sub(&s->active, 1) - 1 < atomic_load(&s->wanted))
+	if (set_blocked(t) && atomic_load(&s->active) < atomic_load(&s->wanted))
 		call_reader(s);
 }
 
@@ -468,6 +539,7 @@ static void leave_all(struct tp_session *s)
 
 	atomic_store(&s->leaving, true);
 	(void)pthread_cond_broadcast(&s->called);
+	(void)pthread_cond_signal(&s->guard_ends);
 }
 
 /* Reading */
@@ -596,6 +668,8 @@ static bool take_turn(struct reader *t)
 	size_t len = 0;
 	int r;
 
+	atomic_store_explicit(
+		&t->turn, atomic_load_explicit(&t->turn, memory_order_relaxed) + 1, memory_order_relaxed);
 	tp_inbox_prepare(&t->inbox);
 	r = read_shown(t, &len);
 	if (r == 0) {
@@ -609,10 +683,10 @@ static bool take_turn(struct reader *t)
 	/* Also one that could not be read whole. */
 	if (atomic_load_explicit(&t->releasing, memory_order_relaxed))
 		end_release(t);
-	if (r < 0)
-		return r == -EAGAIN;
-	if (t->blocked) {
-		t->blocked = false;
+	if (r < 0 && r != -EAGAIN)
+		return false;
+	if (atomic_load_explicit(&t->blocked, memory_order_relaxed) && atomic_exchange(&t->blocked, false)) {
+		atomic_fetch_sub(&s->blocked, 1);
 		atomic_fetch_add(&s->active, 1);
 	}
 	return true;
@@ -663,6 +737,7 @@ static void session_fini(struct tp_session *s)
 	(void)pthread_cond_destroy(&s->released);
 	(void)pthread_mutex_destroy(&s->release_lock);
 	(void)pthread_cond_destroy(&s->left);
+	(void)pthread_cond_destroy(&s->guard_ends);
 	(void)pthread_cond_destroy(&s->called);
 	(void)pthread_mutex_destroy(&s->crew_lock);
 	(void)pthread_mutex_destroy(&s->turns_lock);
@@ -687,6 +762,7 @@ static int session_init(const struct tp_session_options *options, struct tp_sess
 	(void)pthread_mutex_init(&s->crew_lock, NULL);
 	(void)pthread_cond_init(&s->called, NULL);
 	(void)pthread_cond_init(&s->left, NULL);
+	(void)pthread_cond_init(&s->guard_ends, NULL);
 	(void)pthread_mutex_init(&s->release_lock, NULL);
 	(void)pthread_cond_init(&s->released, NULL);
 	(void)pthread_mutex_init(&s->stop_lock, NULL);
@@ -771,6 +847,7 @@ static void kick_readers(struct tp_session *s)
 
 	atomic_store(&s->leaving, true);
 	(void)pthread_cond_broadcast(&s->called);
+	(void)pthread_cond_signal(&s->guard_ends);
 	while (s->alive > 0) {
 		struct timespec until;
 
@@ -805,14 +882,20 @@ static bool begin(struct tp_session *s)
 
 int tp_session_serve(struct tp_session *s)
 {
+	bool guarded = false;
 	sigset_t old;
 	int r;
 
 	mask_signals(&old);
 	r = tp_notifier_start(&s->notifier);
-	if (r == 0 && begin(s))
+	if (r == 0 && begin(s)) {
+		/* Without one there is nobody to look, and all else is the same. */
+		guarded = pthread_create(&s->guard, NULL, guard_run, s) == 0;
 		(void)reader_run(s->readers[0]);
+	}
 	kick_readers(s);
+	if (guarded)
+		(void)pthread_join(s->guard, NULL);
 	for (unsigned i = 1; i < atomic_load(&s->readers_count); i++) {
 		/* 0: pthread_create() failed, and it was never there. */
 		if (s->readers[i]->thread)

@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# STATE on a disk that does not answer: what has to be recorded waits for it, and nobody else does.
+. "$(dirname "$0")/lib.sh"
+requires_root
+requires fsfreeze mkfs.ext4
+
+DISK=$TP_DIR/disk
+mkdir "$DISK"
+truncate -s 64M "$TP_DIR/image"
+mkfs.ext4 -q "$TP_DIR/image"
+mount -o loop "$TP_DIR/image" "$DISK" 2>/dev/null || skip "a loop device cannot be mounted here"
+# Nothing can be cleaned up before.
+trap 'r=$?; fsfreeze -u "$DISK" 2>/dev/null; (exit $r); tp_finish' EXIT
+
+STATE=$DISK/state
+MNT=$TP_DIR/mnt
+mkdir "$MNT"
+tp_start || exit 1
+cd "$MNT/cache" || exit 1
+mkdir old there
+echo text >there/a
+fsfreeze -f "$DISK" || skip "the file system cannot be frozen here"
+rmdir old &
+removes=$!
+mkdir new &
+makes=$!
+# One thread stands in for another after a second.
+ok "what is there can be read" within 20 cat there/a
+ok "and again" within 20 cat there/a
+ok "a file can be made" within 20 sh -c 'echo more >there/b'
+ok "and read" within 20 grep -q more there/b
+ok "and removed" within 20 rm there/b
+ok "a listing is shown" within 20 ls there
+ok "what waits for the disk waits" kill -0 $removes $makes
+fsfreeze -u "$DISK"
+ok "a directory that was removed meanwhile is answered then" wait $removes
+ok "and one that was made" wait $makes
+is "both are done" "$(ls)" "new
+there"
+cd / || exit 1
+tp_remount
+is "and kept" "$(ls "$MNT/cache")" "new
+there"
