@@ -138,13 +138,21 @@ static int umount_one(const char *path)
 					   strerror(-r));
 	} else if (found == 0) {
 		r = tp_daemon_wait(m.state);
-		code = r < 0 ? tp_command_fail("umount", 1, "its daemon was not waited for: %s", strerror(-r))
-			     : print_last_drain(m.state);
+		if (r == -ETIMEDOUT)
+			code = tp_command_fail("umount", 1,
+				"not drained: process %d has ended, but the disk of %s holds it; what the "
+				"journal has is kept",
+				(int)d.pid, m.state);
+		else
+			code = r < 0 ? tp_command_fail(
+					       "umount", 1, "its daemon was not waited for: %s", strerror(-r))
+				     : print_last_drain(m.state);
 		/* A daemon that did not come so far leaves a dead mount. */
-		if (r == 0 && tp_mounts_at(m.mountpoint, &again) == 0) {
+		if ((r == 0 || r == -ETIMEDOUT) && tp_mounts_at(m.mountpoint, &again) == 0) {
 			struct stat st;
 
-			if (stat(m.mountpoint, &st) < 0 && errno == ENOTCONN)
+			if (strcmp(again.state, m.state) == 0 &&
+				(r == -ETIMEDOUT || (stat(m.mountpoint, &st) < 0 && errno == ENOTCONN)))
 				(void)tp_mounts_take_away(m.mountpoint, true);
 			tp_mounts_fini(&again);
 		}

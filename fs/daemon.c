@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,9 @@
 
 /* How long one may be there that serves a mount which nobody sees: it notices that its mount is gone, and drains. */
 #define VANISHED_GRACE_NS (2 * TP_NS_PER_S)
+
+/* How long one that was killed may take to go: its memory is freed, unless a disk that hangs holds it. */
+#define DEAD_GRACE_NS (5 * TP_NS_PER_S)
 
 static const char *const phases[] = {"starts", "serves", "drains"};
 
@@ -42,20 +46,30 @@ static int lock_file(int fd, int command, short type)
 	return command == F_OFD_GETLK && l.l_type != F_UNLCK ? -EBUSY : 0;
 }
 
-/* Has the main thread ended, which lives as long as the daemon? A number from another pid namespace may be anybody's here. */
+/*
+ * Was it killed, or did it end itself? Its main thread, which lives as long as the daemon, has ended, or has SIGKILL before it, which is how the kernel
+ * ends the other threads, and waits for a disk. A number from another pid namespace may be anybody's here.
+ */
 static bool is_dying(pid_t pid)
 {
-	char name[64], text[128];
+	char name[64], text[4096];
 	tp_autoclose int fd = -1;
+	unsigned long long pending;
+	const char *at;
 	ssize_t n;
 
-	(void)snprintf(name, sizeof(name), "/proc/%d/stat", (int)pid);
+	(void)snprintf(name, sizeof(name), "/proc/%d/status", (int)pid);
 	fd = open(name, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 	if (n <= 0)
 		return false;
 	text[n] = 0;
-	return strstr(text, " (tidepool) Z ") || strstr(text, " (tidepool) X ");
+	if (strncmp(text, "Name:\ttidepool\n", strlen("Name:\ttidepool\n")) != 0)
+		return false;
+	if (strstr(text, "\nState:\tZ") || strstr(text, "\nState:\tX"))
+		return true;
+	at = strstr(text, "\nSigPnd:");
+	return at && sscanf(at, " SigPnd: %llx", &pending) == 1 && (pending >> (SIGKILL - 1) & 1);
 }
 
 static void read_file(int fd, struct tp_daemon *ret)
@@ -155,9 +169,22 @@ int tp_daemon_find(const char *state, struct tp_daemon *ret)
 
 int tp_daemon_wait(const char *state)
 {
-	tp_autoclose int fd = open_file(state, O_RDONLY);
+	static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+	const struct tp_clock *clock = tp_clock_system();
+	uint64_t dead_ns = 0;
+	struct tp_daemon d;
+	int r;
 
-	if (fd < 0)
-		return fd;
-	return lock_file(fd, F_OFD_SETLKW, F_RDLCK);
+	while ((r = tp_daemon_find(state, &d)) == 0) {
+		uint64_t now = tp_mono_ns(clock);
+
+		if (d.phase != TP_DAEMON_DIES)
+			dead_ns = 0;
+		else if (!dead_ns)
+			dead_ns = now;
+		else if (now - dead_ns >= DEAD_GRACE_NS)
+			return -ETIMEDOUT;
+		(void)nanosleep(&pause, NULL);
+	}
+	return r == -ESRCH ? 0 : r;
 }

@@ -31,5 +31,8 @@ int tp_daemon_acquire(
 void tp_daemon_say(int fd, enum tp_daemon_phase phase, const char *mountpoint);
 /* Who serves state now. -ESRCH: nobody; -errno: it cannot be looked at (-ENOENT: never a STATE, -EACCES). */
 int tp_daemon_find(const char *state, struct tp_daemon *ret);
-/* Waits until the daemon of state has ended. 0, or -errno as of tp_daemon_find(), or -EINTR. */
+/*
+ * Waits until the daemon of state has ended. 0, or -errno as of tp_daemon_find(), or -ETIMEDOUT: it was killed, or gave up its drain, and has not gone
+ * seconds later, as happens when the disk of state hangs.
+ */
 int tp_daemon_wait(const char *state);

@@ -4,18 +4,19 @@
  * the store, or the sentence that says why not. After "up" it asks the mount something, since only an answer shows that it is served. The store is
  * opened by the child, because its threads and locks would not come along over a fork.
  *
- * In the daemon one thread waits for signals. SIGTERM, SIGINT and SIGHUP take the mount away; SIGUSR1 from the main thread says that the
- * serving is over, and from then on the same thread watches the drain's time: what is in the journal survives a kill, so a drain that is
- * too slow ends with _exit() and a report, not with a hang.
+ * In the daemon one thread, the watcher, waits for signals and for the end of the drain's time. SIGTERM, SIGINT and SIGHUP begin a drain; SIGUSR1
+ * from the main thread says that something of ours has changed. What is in the journal survives a kill, so a drain that is too slow ends with
+ * _exit() and a report, not with a hang. It is slow when STATE's disk hangs, and then whoever touches STATE, or waits for one who does, hangs, too.
+ * The watcher does neither: stopping, and the log, are another thread's errands.
  */
 #include "fs/mount.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -52,13 +53,15 @@ struct mount {
 	struct tp_fs_options fs_options;
 	struct tp_watch deathwatch;
 
-	pthread_t watcher;
-	bool watcher_runs;
+	pthread_t watcher, errands;
+	bool watcher_runs, errands_run;
+	sem_t errand;			/* there is one */
+	atomic_bool stop;		/* an errand: take the mount away */
+	atomic_bool served;		/* it was served; no more errands */
 	_Atomic(uint64_t) drain_end_ns; /* monotonic; 0: not draining */
-	atomic_bool closing;		/* fs and store go now: the watcher keeps its hands off them */
-	sem_t closing_seen;		/* it does */
+	_Atomic(const char *) doing;	/* how far the drain has come */
 	atomic_bool done;		/* the watcher may end */
-	uint64_t logged; /* how much of the events is on stderr; the watcher's, main's once closing is seen */
+	uint64_t logged; /* how much of the events is on stderr; the errands', main's once they have ended */
 	FILE *left;	 /* what the drain had to leave; memory */
 	char *left_text;
 	size_t left_len;
@@ -247,31 +250,73 @@ static void write_last_drain(const struct mount *m, const char *text, size_t len
 		(void)unlink(temporary);
 }
 
-static void drain_is_late(struct mount *m)
+/* Takes no lock and asks nothing of STATE. The mount goes first, so that nobody waits for a daemon that cannot answer. */
+_Noreturn static void drain_is_late(struct mount *m)
 {
-	char text[200];
-	int n = snprintf(text, sizeof(text),
-		"not drained: stopped after %u seconds; what the journal has is kept\n", m->options->drain_s);
+	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+	struct tp_mounts at;
 
-	write_last_drain(m, text, (size_t)n);
-	(void)fprintf(stderr, "tidepool: %s", text);
+	tp_watch_abort(&m->deathwatch);
+	if (tp_mounts_at(m->mountpoint, &at) == 0 && strcmp(at.state, m->state) == 0)
+		(void)tp_mounts_take_away(at.mountpoint, true);
+	/* Nor does it wait for who does not read the log. */
+	if (poll(&p, 1, 0) == 1)
+		(void)dprintf(STDERR_FILENO,
+			"tidepool: not drained: stopped after %u seconds, while %s; what the journal has is "
+			"kept\n",
+			m->options->drain_s, atomic_load(&m->doing));
 	_exit(1);
 }
 
-static void begin_drain(struct mount *m)
+/* From here on the drain's time counts. False: it did already. */
+static bool begin_drain(struct mount *m)
 {
 	uint64_t none = 0;
 	uint64_t end = tp_mono_ns(tp_clock_system()) + m->options->drain_s * TP_NS_PER_S;
 
-	if (atomic_compare_exchange_strong(&m->drain_end_ns, &none, end))
-		tp_daemon_say(m->daemon_fd, TP_DAEMON_DRAINS, m->mountpoint);
+	return atomic_compare_exchange_strong(&m->drain_end_ns, &none, end);
+}
+
+/* Says so in STATE; what is found there when the drain does not come to its end. */
+static void say_drain(struct mount *m)
+{
+	char text[128];
+	int n = snprintf(text, sizeof(text),
+		"not drained: killed, or stopped after %u seconds; what the journal has is kept\n",
+		m->options->drain_s);
+
+	tp_daemon_say(m->daemon_fd, TP_DAEMON_DRAINS, m->mountpoint);
+	write_last_drain(m, text, (size_t)n);
+}
+
+/* What may hang when STATE does. */
+static void *do_errands(void *user)
+{
+	struct mount *m = user;
+	bool stopped = false;
+
+	while (!atomic_load(&m->served)) {
+		struct timespec until;
+
+		if (!stopped && atomic_load(&m->stop)) {
+			stopped = true;
+			say_drain(m);
+			tp_fs_stop(m->fs);
+		}
+		log_events(m);
+		(void)clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += LOG_INTERVAL_NS;
+		until.tv_sec += m->foreground ? until.tv_nsec / (long)TP_NS_PER_S : 3600;
+		until.tv_nsec %= (long)TP_NS_PER_S;
+		(void)sem_timedwait(&m->errand, &until);
+	}
+	return NULL;
 }
 
 static void *watch(void *user)
 {
 	struct mount *m = user;
 	sigset_t set;
-	bool stopped = false, closing = false;
 
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
@@ -288,21 +333,11 @@ static void *watch(void *user)
 		if (end)
 			wait = (struct timespec){
 				(time_t)((end - now) / TP_NS_PER_S), (long)((end - now) % TP_NS_PER_S)};
-		if (m->foreground && (wait.tv_sec > 0 || (uint64_t)wait.tv_nsec > LOG_INTERVAL_NS))
-			wait = (struct timespec){0, LOG_INTERVAL_NS};
 		s = sigtimedwait(&set, NULL, &wait);
-		if (!closing && atomic_load(&m->closing)) {
-			closing = true;
-			(void)sem_post(&m->closing_seen);
+		if (s >= 0 && s != SIGUSR1 && begin_drain(m)) {
+			atomic_store(&m->stop, true);
+			(void)sem_post(&m->errand);
 		}
-		if (closing)
-			continue;
-		log_events(m);
-		if (s < 0 || s == SIGUSR1 || stopped)
-			continue;
-		stopped = true;
-		begin_drain(m);
-		tp_fs_stop(m->fs);
 	}
 	return NULL;
 }
@@ -335,8 +370,11 @@ static int drain(struct mount *m)
 	uint64_t start_ns = tp_mono_ns(tp_clock_system());
 	int r;
 
-	begin_drain(m);
-	(void)pthread_kill(m->watcher, SIGUSR1);
+	if (begin_drain(m)) {
+		(void)pthread_kill(m->watcher, SIGUSR1);
+		say_drain(m);
+	}
+	atomic_store(&m->doing, "the ledger was brought to stable storage");
 	m->left = open_memstream(&m->left_text, &m->left_len);
 	tp_fs_each_open(m->fs, left_open, m);
 	tp_events_flush(m->store->events);
@@ -352,7 +390,6 @@ static int drain(struct mount *m)
 	if (m->left) {
 		(void)fclose(m->left);
 		m->left = NULL;
-		write_last_drain(m, m->left_text, m->left_len);
 		if (m->foreground && m->left_len)
 			(void)fputs(m->left_text, stderr);
 	}
@@ -406,6 +443,31 @@ static int make_state(const struct mount *m, struct tp_err *err)
 	return 0;
 }
 
+static int start_threads(struct mount *m)
+{
+	int r;
+
+	if (sem_init(&m->errand, 0, 0) < 0)
+		return -errno;
+	r = pthread_create(&m->errands, NULL, do_errands, m);
+	m->errands_run = r == 0;
+	if (r == 0)
+		r = pthread_create(&m->watcher, NULL, watch, m);
+	m->watcher_runs = m->errands_run && r == 0;
+	return -r;
+}
+
+/* Who stops the mount may be in it still; what it asks for has been done. */
+static void end_errands(struct mount *m)
+{
+	if (!m->errands_run)
+		return;
+	atomic_store(&m->served, true);
+	(void)sem_post(&m->errand);
+	(void)pthread_join(m->errands, NULL);
+	m->errands_run = false;
+}
+
 /* Opens, mounts, and says on the way how it went. With an error nothing is left mounted. */
 static int start(struct mount *m, struct tp_err *err)
 {
@@ -453,14 +515,9 @@ static int start(struct mount *m, struct tp_err *err)
 			"%s: if the daemon is killed, clients may hang until root says umount -f",
 			strerror(-r));
 	tp_events_flush(m->store->events);
-	if (sem_init(&m->closing_seen, 0, 0) < 0)
-		return tp_err_set(err, -errno, "a semaphore cannot be made: %s", strerror(errno));
-	r = pthread_create(&m->watcher, NULL, watch, m);
-	if (r != 0) {
-		(void)sem_destroy(&m->closing_seen);
-		return tp_err_set(err, -r, "a thread cannot be started: %s", strerror(r));
-	}
-	m->watcher_runs = true;
+	r = start_threads(m);
+	if (r < 0)
+		return tp_err_set(err, r, "a thread cannot be started: %s", strerror(-r));
 	tp_daemon_say(m->daemon_fd, TP_DAEMON_SERVES, m->mountpoint);
 	describe(m, &info, text, sizeof(text));
 	report(m, "up", text);
@@ -468,26 +525,23 @@ static int start(struct mount *m, struct tp_err *err)
 	return 0;
 }
 
-/* Frees what the watcher uses, while it still watches over the time that this takes. Returns what the store's end returned. */
+/* Frees all, while the watcher still watches over the time that this takes. Returns what the store's end returned. */
 static int close_all(struct mount *m)
 {
 	int r;
 
-	if (m->watcher_runs) {
-		atomic_store(&m->closing, true);
-		(void)pthread_kill(m->watcher, SIGUSR1);
-		while (sem_wait(&m->closing_seen) < 0)
-			assert(errno == EINTR);
+	end_errands(m);
+	atomic_store(&m->doing, "the store was closed");
+	if (m->store)
 		log_events(m);
-	}
 	tp_fs_free(m->fs);
 	m->deathwatch.events = NULL;
 	r = tp_store_close(m->store);
 	if (m->watcher_runs) {
+		write_last_drain(m, m->left_text, m->left_len);
 		atomic_store(&m->done, true);
 		(void)pthread_kill(m->watcher, SIGUSR1);
 		(void)pthread_join(m->watcher, NULL);
-		(void)sem_destroy(&m->closing_seen);
 	}
 	return r;
 }
@@ -519,6 +573,7 @@ static int serve(struct mount *m)
 		report(m, "no", err.text);
 	} else {
 		r = tp_fs_serve(m->fs);
+		end_errands(m);
 		if (r < 0)
 			(void)fprintf(stderr, "tidepool: /dev/fuse failed: %s\n", strerror(-r));
 		code = drain(m);
@@ -584,7 +639,11 @@ static int await(struct mount *m, int fd, pid_t child)
 
 int tp_mount_run(const char *state, const char *mountpoint, const struct tp_options *options, bool foreground)
 {
-	struct mount m = {.options = options, .foreground = foreground, .report_fd = -1, .daemon_fd = -1};
+	struct mount m = {.options = options,
+		.foreground = foreground,
+		.report_fd = -1,
+		.daemon_fd = -1,
+		.doing = "requests were answered"};
 	struct tp_err err = {""};
 	int pipe_fds[2], r, code;
 	pid_t child;

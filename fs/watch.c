@@ -260,6 +260,12 @@ int tp_watch_arm(struct tp_watch *w)
 	return w->why_not;
 }
 
+void tp_watch_abort(const struct tp_watch *w)
+{
+	if (w->dev != 0)
+		abort_connection(w);
+}
+
 void tp_watch_end(struct tp_watch *w)
 {
 	if (atomic_exchange(&armed, NULL))

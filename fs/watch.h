@@ -50,5 +50,7 @@ int tp_watch_begin(struct tp_watch *w, const char *mountpoint);
  * all the same: what tp_watch_begin() returned (crashes are handled), -EPERM when we may not abort, -ENOENT when the mount point is not to be found.
  */
 int tp_watch_arm(struct tp_watch *w);
+/* Ends the connection now, if the mount was armed; the mount stays. Waits for nobody. */
+void tp_watch_abort(const struct tp_watch *w);
 /* Ends the watcher, and gives the signals back what they did before. */
 void tp_watch_end(struct tp_watch *w);
