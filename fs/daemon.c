@@ -127,6 +127,7 @@ int tp_daemon_acquire(
 	const struct tp_clock *clock = tp_clock_system();
 	uint64_t start_ns = tp_mono_ns(clock);
 	tp_autoclose int fd = open_file(state, O_RDWR | O_CREAT);
+	struct stat st;
 	int r;
 
 	if (fd < 0)
@@ -148,6 +149,9 @@ int tp_daemon_acquire(
 				(int)d.pid, wait_s);
 		(void)nanosleep(&pause, NULL);
 	}
+	/* One that failed with a new STATE took it back. */
+	if (fstat(fd, &st) == 0 && st.st_nlink == 0)
+		return tp_err_set(err, -ENOENT, "STATE %s was taken away meanwhile", state);
 	tp_daemon_say(fd, TP_DAEMON_STARTS, mountpoint);
 	*ret_fd = tp_steal_fd(&fd);
 	return 0;

@@ -23,7 +23,7 @@ struct tp_daemon {
 
 /*
  * Becomes the daemon of state, a directory that exists. One that drains is waited for, up to wait_s seconds. -EBUSY: a living one has it;
- * -ETIMEDOUT: it was draining all the time; others as of open(2). All with text.
+ * -ETIMEDOUT: it was draining all the time; -ENOENT: it had just made state, and took it back; others as of open(2). All with text.
  */
 int tp_daemon_acquire(
 	const char *state, const char *mountpoint, unsigned wait_s, struct tp_err *err, int *ret_fd);

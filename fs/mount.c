@@ -34,6 +34,7 @@
 #include "fs/mounts.h"
 #include "fs/watch.h"
 #include "store/cleanup.h"
+#include "store/peek.h"
 #include "store/state.h"
 #include "store/store.h"
 
@@ -45,6 +46,9 @@ struct mount {
 	char *state;	  /* absolute; owned */
 	char *mountpoint; /* absolute; owned */
 	bool foreground;
+	bool empty;    /* STATE was missing, or empty */
+	bool made;     /* this process made the directory */
+	bool fresh;    /* all that is in it is this process's */
 	int report_fd; /* to the parent; -1: none */
 	int daemon_fd; /* STATE/daemon, locked */
 	struct tp_store *store;
@@ -134,29 +138,77 @@ static int check_mountpoint(const char *mountpoint, struct tp_err *err)
 	return r;
 }
 
-/* Is it a name that a store makes, or that an empty file system has? */
-static bool is_state_name(const char *name)
-{
-	static const char *const prefixes[] = {
-		"ledger", "journal", "events", "lock", "daemon", "last-drain", "lost+found", "."};
+/* The files of a store beside its ledger; the one whose lock says whose STATE is comes last. */
+static const char *const state_files[] = {"journal.0", "journal.1", "events", "events.1", "events.new",
+	"lock", "last-drain", ".last-drain", "daemon"};
+static const char *const state_directories[] = {"ledger", "ledger.new"};
 
-	for (unsigned i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
-		if (strncmp(prefixes[i], name, strlen(prefixes[i])) == 0)
+static bool is_one_of(const char *name, const char *const *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(names[i], name) == 0)
 			return true;
 	return false;
 }
 
-/* STATE is missing, or is a directory that is empty or holds a store, on a file system that can. Writes nothing. ret_state: absolute. */
-static int check_state(const char *state, struct tp_err *err, char **ret_state)
+#define IS_ONE_OF(name, names) is_one_of(name, names, sizeof(names) / sizeof((names)[0]))
+
+/* What is in STATE, a directory? Refused when it is something else's. */
+static int check_content(const char *state, struct tp_err *err, bool *ret_empty)
+{
+	static const char *const of_none[] = {".", "..", "lost+found"};
+	DIR *d = opendir(state);
+	bool empty = true, has_ledger = false;
+	char foreign[256] = "";
+	struct tp_daemon daemon;
+	struct tp_peek peek;
+	struct dirent *e;
+	int r;
+
+	if (!d)
+		return tp_err_set(err, -errno, "STATE %s cannot be read: %s", state, strerror(errno));
+	while ((e = readdir(d))) {
+		if (IS_ONE_OF(e->d_name, of_none))
+			continue;
+		empty = false;
+		if (strcmp(e->d_name, "ledger") == 0)
+			has_ledger = true;
+		else if (!IS_ONE_OF(e->d_name, state_files) && !IS_ONE_OF(e->d_name, state_directories))
+			(void)snprintf(foreign, sizeof(foreign), "%s", e->d_name);
+	}
+	(void)closedir(d);
+	if (!has_ledger && foreign[0])
+		return tp_err_set(err, -EBADMSG,
+			"STATE %.200s is not a tidepool store: it has %.80s and no ledger", state, foreign);
+	/* A ledger is looked into unless a daemon has it; one may just have come. */
+	if (has_ledger && tp_daemon_find(state, &daemon) < 0) {
+		r = tp_peek_state(state, err, &peek);
+		if (r < 0 && tp_daemon_find(state, &daemon) < 0)
+			return r == -ENOENT ? tp_err_set(err, -EBADMSG,
+						      "STATE %s is not a tidepool store: its ledger is empty",
+						      state)
+					    : r;
+	}
+	*ret_empty = empty;
+	return 0;
+}
+
+/* Does path lie in directory, or is it that? Both absolute, without links. */
+static bool is_below(const char *path, const char *directory)
+{
+	size_t n = strlen(directory);
+
+	return strncmp(path, directory, n) == 0 && (path[n] == 0 || path[n] == '/');
+}
+
+/* STATE is missing, or is a directory that is empty or holds a store, on a file system that can. Writes nothing. */
+static int check_state(struct mount *m, const char *state, struct tp_err *err)
 {
 	tp_autofree char *whole = realpath(state, NULL), *parent = NULL;
 	bool missing = !whole && errno == ENOENT;
-	struct tp_mounts m;
+	struct tp_mounts around;
 	struct statfs sf;
 	struct stat st;
-	DIR *d;
-	struct dirent *e;
-	char foreign[256] = "";
 	int r;
 
 	if (missing) {
@@ -170,38 +222,27 @@ static int check_state(const char *state, struct tp_err *err, char **ret_state)
 	}
 	if (!whole)
 		return tp_err_set(err, -errno, "STATE %s cannot be used: %s", state, strerror(errno));
+	if (is_below(whole, m->mountpoint))
+		return tp_err_set(err, -EINVAL,
+			"STATE %.200s cannot be in the mount point %.200s, which will cover it", whole,
+			m->mountpoint);
 	if (statfs(parent ? parent : whole, &sf) < 0)
 		return tp_err_set(err, -errno, "STATE %s cannot be used: %s", whole, strerror(errno));
 	r = tp_state_check_type(whole, (unsigned long)sf.f_type, err);
 	if (r < 0)
 		return r;
-	if (tp_mounts_of(whole, &m) == 0) {
-		tp_mounts_fini(&m);
+	if (tp_mounts_of(whole, &around) == 0) {
+		tp_mounts_fini(&around);
 		return tp_err_set(err, -EOPNOTSUPP, "STATE %s is inside a tidepool mount", whole);
 	}
-	if (missing) {
-		*ret_state = tp_steal_ptr(whole);
-		return 0;
-	}
-	if (stat(whole, &st) < 0 || !S_ISDIR(st.st_mode))
+	m->empty = missing;
+	if (!missing && (stat(whole, &st) < 0 || !S_ISDIR(st.st_mode)))
 		return tp_err_set(err, -ENOTDIR, "STATE %s is not a directory", whole);
-	d = opendir(whole);
-	if (!d)
-		return tp_err_set(err, -errno, "STATE %s cannot be read: %s", whole, strerror(errno));
-	while ((e = readdir(d))) {
-		if (strcmp(e->d_name, "ledger") == 0) {
-			foreign[0] = 0;
-			break;
-		}
-		if (!is_state_name(e->d_name))
-			(void)snprintf(foreign, sizeof(foreign), "%s", e->d_name);
-	}
-	(void)closedir(d);
-	if (foreign[0])
-		return tp_err_set(err, -EBADMSG,
-			"STATE %.200s is not a tidepool store: it has %.80s and no ledger", whole, foreign);
-	*ret_state = tp_steal_ptr(whole);
-	return 0;
+	if (!missing)
+		r = check_content(whole, err, &m->empty);
+	if (r == 0)
+		m->state = tp_steal_ptr(whole);
+	return r;
 }
 
 static void say(const struct mount *m, const char *text)
@@ -428,7 +469,7 @@ static void describe(const struct mount *m, const struct tp_store_info *info, ch
 }
 
 /* Makes STATE when it is missing, and its name as durable as what will be in it, where the file system can. */
-static int make_state(const struct mount *m, struct tp_err *err)
+static int make_state(struct mount *m, struct tp_err *err)
 {
 	tp_autoclose int fd = -1, parent = -1;
 
@@ -436,11 +477,41 @@ static int make_state(const struct mount *m, struct tp_err *err)
 		return errno == EEXIST ? 0
 				       : tp_err_set(err, -errno, "STATE %s cannot be made: %s", m->state,
 						 strerror(errno));
+	m->made = true;
 	fd = open(m->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	parent = fd < 0 ? -1 : openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (parent >= 0)
 		(void)fsync(parent);
 	return 0;
+}
+
+/* A mount that failed leaves no store that was not there before. The lock is still held. */
+static void unmake_state(const struct mount *m)
+{
+	tp_autoclose int fd = m->fresh ? open(m->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	for (size_t i = 0; fd >= 0 && i < sizeof(state_directories) / sizeof(state_directories[0]); i++) {
+		tp_autoclose int in = openat(fd, state_directories[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		if (in < 0)
+			continue;
+		(void)unlinkat(in, "data.mdb", 0);
+		(void)unlinkat(in, "lock.mdb", 0);
+		(void)unlinkat(fd, state_directories[i], AT_REMOVEDIR);
+	}
+	for (size_t i = 0; fd >= 0 && i < sizeof(state_files) / sizeof(state_files[0]); i++)
+		(void)unlinkat(fd, state_files[i], 0);
+	if (m->made)
+		(void)rmdir(m->state);
+}
+
+/* Is there a ledger in STATE? Somebody else may have made one since we looked. */
+static bool has_ledger(const char *state)
+{
+	char name[PATH_MAX + 16];
+
+	(void)snprintf(name, sizeof(name), "%s/ledger", state);
+	return access(name, F_OK) == 0 || errno != ENOENT;
 }
 
 static int start_threads(struct mount *m)
@@ -482,6 +553,7 @@ static int start(struct mount *m, struct tp_err *err)
 			err, &m->daemon_fd);
 	if (r < 0)
 		return r;
+	m->fresh = m->empty && !has_ledger(m->state);
 	write_last_drain(m, "", 0);
 	r = open_store(m, err, &info);
 	if (r < 0)
@@ -552,7 +624,7 @@ static int serve(struct mount *m)
 	struct tp_err err = {""};
 	sigset_t set;
 	struct rlimit files;
-	int r, code = 1;
+	int r, started, code = 1;
 
 	/* Before there are threads, so that all of them leave these to the watcher. */
 	(void)sigemptyset(&set);
@@ -568,10 +640,8 @@ static int serve(struct mount *m)
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
 	(void)tp_watch_begin(&m->deathwatch, m->mountpoint);
-	r = start(m, &err);
-	if (r < 0) {
-		report(m, "no", err.text);
-	} else {
+	started = start(m, &err);
+	if (started == 0) {
 		r = tp_fs_serve(m->fs);
 		end_errands(m);
 		if (r < 0)
@@ -586,7 +656,12 @@ static int serve(struct mount *m)
 	free(m->left_text);
 	free(m->config);
 	free(m->fuse_options);
+	if (started < 0)
+		unmake_state(m);
 	m->daemon_fd = tp_close(m->daemon_fd);
+	/* The last, so that who is told can try again. */
+	if (started < 0)
+		report(m, "no", err.text);
 	return code;
 }
 
@@ -651,7 +726,7 @@ int tp_mount_run(const char *state, const char *mountpoint, const struct tp_opti
 	r = check_mountpoint(mountpoint, &err);
 	if (r == 0) {
 		m.mountpoint = realpath(mountpoint, NULL);
-		r = m.mountpoint ? check_state(state, &err, &m.state)
+		r = m.mountpoint ? check_state(&m, state, &err)
 				 : tp_err_set(&err, -errno, "%s: %s", mountpoint, strerror(errno));
 	}
 	if (r == 0 && !foreground && pipe2(pipe_fds, O_CLOEXEC) < 0)

@@ -34,6 +34,25 @@ fails_with "a full mount point is named" "$TP_DIR/full is not empty" "$TIDEPOOL"
 fails_with "a directory of something else is no STATE" "is not a tidepool store: it has x" \
 	"$TIDEPOOL" mount "$TP_DIR/full" "$M" -o $o
 is "and nothing is written to it" "$(ls -A "$TP_DIR/full")" x
+mkdir "$TP_DIR/home" "$TP_DIR/foreign" "$TP_DIR/foreign/ledger"
+touch "$TP_DIR/home/.bashrc" "$TP_DIR/home/events-2024.txt" "$TP_DIR/foreign/ledger/2024.txt"
+fails_with "names that only begin like a store's are something else's" "is not a tidepool store" \
+	"$TIDEPOOL" mount "$TP_DIR/home" "$M" -o $o
+fails_with "so is a ledger that is" "is not a tidepool store: its ledger is empty" "$TIDEPOOL" mount "$TP_DIR/foreign" "$M" -o $o
+seq 9999 >"$TP_DIR/foreign/ledger/data.mdb"
+fails_with "also of the same name" "not a ledger of tidepool" "$TIDEPOOL" mount "$TP_DIR/foreign" "$M" -o $o
+is "nothing is written to them" "$(find "$TP_DIR/home" "$TP_DIR/foreign" -type f | wc -l)" 4
+for s in "$M" "$M/s"; do
+	fails_with "STATE $s in its mount point" "cannot be in the mount point $M" "$TIDEPOOL" mount "$s" "$M" -o $o
+done
+is "and nothing is written there" "$(ls -A "$M")" ""
+mkdir "$TP_DIR/new"
+for s in "$S" "$TP_DIR/new"; do
+	fails_with "a pool that is not there" "/nonexistent" "$TIDEPOOL" mount "$s" "$M" -o $o,pool=/nonexistent
+	fails_with "a mount that the kernel refuses" "cannot mount at" \
+		setpriv --bounding-set -sys_admin --inh-caps -sys_admin "$TIDEPOOL" mount "$s" "$M" -o $o
+done
+is "leave an empty directory empty" "$(ls -A "$TP_DIR/new")" ""
 fails_with "a file is no STATE" "is not a directory" "$TIDEPOOL" mount "$TP_DIR/file" "$M" -o $o
 fails_with "STATE in a missing directory" "cannot be used" "$TIDEPOOL" mount "$TP_DIR/a/b" "$M" -o $o
 "$TIDEPOOL" mount "$S" "$M" -o $o,wet >"$TP_DIR/out" 2>&1
@@ -83,6 +102,8 @@ ok "a directory is made" mkdir "$M/cache/d"
 ok "umount" "$TIDEPOOL" umount "$M"
 ok "waited until the daemon had ended" process_gone "$pid"
 fails "nothing is mounted" is_mounted "$M"
+fails_with "a store that was there" "/nonexistent" "$TIDEPOOL" mount "$S" "$M" -o $o,pool=/nonexistent
+ok "stays" test -s "$S/ledger/data.mdb"
 
 # --- fstab, environment ---
 out=$(TIDEPOOL_HIGH=70 TIDEPOOL_LOW=60 TIDEPOOL_NONSENSE=1 "$TIDEPOOL" "$S" "$M" -o rw,dev,suid,$o,nofail,_netdev,x-systemd.automount,low=50 2>"$TP_DIR/err")
