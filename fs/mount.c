@@ -386,7 +386,7 @@ static void *watch(void *user)
 static void left_open(const char *path, int pid, void *user)
 {
 	struct mount *m = user;
-	char name[64] = "?", where[64];
+	char name[64] = "?", where[64], quoted[4 * PATH_MAX], quoted_name[4 * sizeof(name)];
 	FILE *f;
 
 	if (m->left_count++ >= REPORT_OPEN_MAX || !m->left)
@@ -398,11 +398,13 @@ static void left_open(const char *path, int pid, void *user)
 			name[strcspn(name, "\n")] = 0;
 		(void)fclose(f);
 	}
+	path = tp_events_quote(path, strlen(path), quoted, sizeof(quoted));
+	(void)tp_events_quote(name, strlen(name), quoted_name, sizeof(quoted_name));
 	if (pid > 0)
-		(void)fprintf(m->left, "left open: %s (process %d, %s)\n", path, pid, name);
+		(void)fprintf(m->left, "left open: %s (process %d, %s)\n", path, pid, quoted_name);
 	else
 		(void)fprintf(m->left, "left open: %s\n", path);
-	tp_events_say(m->store->events, "left-open", "%s pid=%d %s", path, pid, name);
+	tp_events_say(m->store->events, "left-open", "%s pid=%d %s", path, pid, quoted_name);
 }
 
 /* After the last request: the ledger to stable storage, and what was left. Returns what to exit with. */

@@ -127,7 +127,7 @@ static int wait_for_lock(
 	struct tp_fs *fs, struct tp_request *r, struct tp_gen *g, const struct tp_lock_range *want)
 {
 	struct parked_lock *p = calloc(1, sizeof(*p));
-	char path[PATH_MAX];
+	char path[PATH_MAX], quoted[121];
 	int error;
 
 	if (!p)
@@ -136,8 +136,9 @@ static int wait_for_lock(
 	p->waiter.want = *want;
 	p->wait.caller = r->caller;
 	p->wait.cancel = cancel_lock;
-	(void)snprintf(p->wait.what, sizeof(p->wait.what), "%s %.120s", want->flock ? "flock" : "lock",
-		tp_tree_path_locked(fs->tree, g->node.id, path, sizeof(path)));
+	(void)tp_tree_path_locked(fs->tree, g->node.id, path, sizeof(path));
+	(void)snprintf(p->wait.what, sizeof(p->wait.what), "%s %s", want->flock ? "flock" : "lock",
+		tp_events_quote(path, strlen(path), quoted, sizeof(quoted)));
 	error = tp_locks_wait(locks_of(g), &p->waiter);
 	if (error == 0) {
 		error = tp_wait_add(fs->session, &p->wait);

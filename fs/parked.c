@@ -117,7 +117,7 @@ static void ready(struct tp_room_waiter *room, bool last)
 
 static void wait_for_room(struct parked *p, int error)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], quoted[121];
 
 	atomic_store(&p->parties, 2);
 	p->room.bytes = tp_file_room_bytes(p->len, p->was_not_enough);
@@ -125,8 +125,10 @@ static void wait_for_room(struct parked *p, int error)
 	p->room.ready = ready;
 	p->wait.cancel = cancel;
 	(void)tp_tree_path(p->fs->tree, p->wait.caller.node, path, sizeof(path));
-	(void)snprintf(p->wait.what, sizeof(p->wait.what), "%s %.120s: no %s",
-		is_write(p) ? "write" : "fallocate", path, error == -EDQUOT ? "quota" : "room");
+	(void)snprintf(p->wait.what, sizeof(p->wait.what), "%s %s: no %s",
+		is_write(p) ? "write" : "fallocate",
+		tp_events_quote(path, strlen(path), quoted, sizeof(quoted)),
+		error == -EDQUOT ? "quota" : "room");
 	tp_list_init(&p->room.link);
 	if (tp_wait_add(p->fs->session, &p->wait) < 0) {
 		interrupted(p);

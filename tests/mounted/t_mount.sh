@@ -135,9 +135,25 @@ reads_it()
 	[ "$(readlink "/proc/$holder/fd/"* 2>/dev/null | grep -c "$M/cache/held")" -gt 0 ]
 }
 eventually 10 reads_it || fail "tail opened the file"
+# A name that would make a line of its own, in whatever names it.
+nasty=$M/cache/a$'\n'"not drained: ha"
+waits_for_lock()
+{
+	grep -qE '^[0-9]+ flock cache/a.x0anot.x20drained:.x20ha since' "$M/.tidepool/waits"
+}
+exec 7>"$nasty"
+flock 7
+flock "$nasty" true &
+locker=$!
+ok "a lock is waited for" eventually 10 waits_for_lock
+kill "$locker"
+wait "$locker" 2>/dev/null
 out=$("$TIDEPOOL" umount "$M" 2>&1)
 is "umount goes ahead under open files" $? 0
 has "and names them, and who had them" "$out" "cache/held.*$holder.*tail"
+has "one a line" "$out" "left open: cache/a.x0anot.x20drained:.x20ha .process $$, bash"
+is "whatever its name is" "$(grep -cvE '^tidepool umount: left open: ' <<<"$out")" 0
+exec 7>&-
 fails "the mount is gone" is_mounted "$M"
 ok "its daemon, too" process_gone "$pid"
 kill "$holder" 2>/dev/null
