@@ -120,7 +120,8 @@ static unsigned print_troubles(struct tp_fs *fs, FILE *out)
 	if (unknown)
 		lines += fprintf(out,
 				 "writers: %" PRIu64
-				 " drafts were published though how their writers ended could not be seen\n",
+				 " drafts were published though how their writers ended could not be seen; "
+				 "writers in another pid namespace do not see their own drafts\n",
 				 unknown) > 0;
 	if (dropped)
 		lines += fprintf(out, "events: %" PRIu64 " lines could not be kept\n", dropped) > 0;

@@ -401,7 +401,7 @@ static bool begin_compare(struct tp_gen *g)
 	struct tp_gen *current = g->object->gen;
 
 	if (!current || current->state != TP_GEN_PUBLISHED || current->size != g->size ||
-		g->draft->unlinked || g->draft->beaten)
+		g->draft->unlinked || g->draft->beaten || !g->draft->opened_for_write)
 		return false;
 	g->busy++;
 	current->busy++;

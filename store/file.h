@@ -124,5 +124,13 @@ void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bo
 int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, bool open, uint64_t size);
 /* A draft of o that who sees, or NULL. */
 struct tp_draft *tp_gen_draft_for(struct tp_tree *t, struct tp_object *o, struct tp_who *who);
+/* The draft of others that an open of o for writing, without O_TRUNC, joins, or NULL. */
+struct tp_draft *tp_gen_draft_to_join(const struct tp_object *o, struct tp_who *who);
+/* An opener that cannot be seen is sent to look again, and d was reserved for it; d may be gone afterwards. */
+void tp_gen_expect_unseen(struct tp_tree *t, struct tp_draft *d);
+/* What is looked up is what is published, from now on. */
+void tp_gen_expect_no_unseen(struct tp_tree *t, const struct tp_object *o);
+/* May who, that looks o up, be such an opener? shared */
+bool tp_gen_expects_unseen(struct tp_tree *t, const struct tp_object *o, struct tp_who *who);
 /* A new draft of o, RESERVED, seen by who. -ENOMEM. */
 int tp_gen_reserve(struct tp_tree *t, struct tp_who *who, struct tp_object *o, struct tp_gen **ret);

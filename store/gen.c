@@ -13,6 +13,10 @@
  * name up again: that look-up finds the draft that was reserved for this process meanwhile. The kernel does so once per open, therefore a draft to which an opener was
  * sent is not published for a moment (awaited). As soon as that thread asks for something else the draft waits no more: drafts that nobody comes for would hold the content that
  * they start from, and where a name is replaced fast they would fill the pool.
+ *
+ * Callers outside the daemon's pid namespace all look the same (process 0): any of them may be another than the one that writes. So none of them sees a draft by path. One that was
+ * sent to look again is not recognised either: for a moment each look-up of the name by such a caller gets a reserved draft that nobody else was given. The opener begins its
+ * draft with it; who only reads finds there what is published; who appends, which is done in place, ends that moment and is sent to look again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -291,6 +295,61 @@ struct tp_draft *tp_gen_draft_for(struct tp_tree *t, struct tp_object *o, struct
 		if (tp_draft_seen_by(d, tp_who_tgid(who)))
 			return d;
 	return NULL;
+}
+
+static bool is_of_unseen(const struct tp_draft *d)
+{
+	return d->viewers_count == 0;
+}
+
+struct tp_draft *tp_gen_draft_to_join(const struct tp_object *o, struct tp_who *who)
+{
+	/* Which draft it joined could not be told when it comes back, unless it opens it at once: under a name that nobody sees. */
+	if (o->gen && tp_who_tgid(who) == 0)
+		return NULL;
+	for (struct tp_draft *d = o->drafts; d; d = d->next)
+		if (!is_of_unseen(d) || d->opened_for_write)
+			return d;
+	return NULL;
+}
+
+static struct tp_draft *find_to_come(const struct tp_object *o)
+{
+	for (struct tp_draft *d = o->drafts; d; d = d->next)
+		if (d->to_come)
+			return d;
+	return NULL;
+}
+
+void tp_gen_expect_unseen(struct tp_tree *t, struct tp_draft *d)
+{
+	struct tp_draft *before = find_to_come(d->gen->object);
+
+	if (d->gen->state != TP_GEN_RESERVED || !is_of_unseen(d))
+		return;
+	/* One stands for them all. */
+	if (!before)
+		d->to_come = true;
+	tp_gen_await(t, before ? before : d, false);
+	tp_tree_settle_gen(t, d->gen);
+}
+
+void tp_gen_expect_no_unseen(struct tp_tree *t, const struct tp_object *o)
+{
+	const struct tp_draft *d = find_to_come(o);
+
+	if (d)
+		tp_gen_unawait(t, d->gen->node.id);
+}
+
+bool tp_gen_expects_unseen(struct tp_tree *t, const struct tp_object *o, struct tp_who *who)
+{
+	struct tp_draft *d;
+
+	if (!S_ISREG(o->mode) || !o->gen || o->gen->state != TP_GEN_PUBLISHED)
+		return false;
+	d = find_to_come(o);
+	return d && tp_gen_is_awaited(t, d) && tp_who_tgid(who) == 0;
 }
 
 /* Gives a reserved generation what it starts from. */
@@ -610,8 +669,10 @@ void tp_gen_unlink_drafts(struct tp_tree *t, struct tp_object *o, bool beaten)
 		d->beaten = beaten;
 		if (d->gen->opens > 0)
 			continue;
+		if (d->gen->state == TP_GEN_RESERVED && is_of_unseen(d) && !d->to_come)
+			tp_gen_await(t, d, false);
 		/* An opener that was sent here finds it as one that was open when it lost its name, with the bytes that it had. */
-		if (tp_gen_is_awaited(t, d) &&
+		if (tp_gen_is_awaited(t, d) && !d->to_come &&
 			(d->gen->state != TP_GEN_RESERVED || begin(t, d->gen, false) == 0))
 			continue;
 		tp_gen_retire(t, d->gen, false);
@@ -691,6 +752,7 @@ static int truncate_by(
 	struct tp_object *o = g->object;
 	const struct tp_name *n = o->names;
 	bool in_place = open || g->state == TP_GEN_LIVE;
+	struct tp_draft *own;
 	struct tp_gen *draft;
 	int r;
 
@@ -722,13 +784,15 @@ static int truncate_by(
 	}
 	if (tp_tree_commit_of(t, n->parent) == TP_COMMIT_RENAME)
 		return -EPERM;
-	if (!tp_gen_draft_for(t, o, who)) {
+	own = tp_gen_draft_for(t, o, who);
+	if (!own) {
 		r = tp_gen_reserve(t, who, o, &draft);
 		if (r < 0)
 			return r;
+		own = draft->draft;
 		tp_tree_tell_names(t, o);
 	}
-	return tp_tree_look_again(t, who, O_WRONLY, tp_gen_draft_for(t, o, who));
+	return tp_tree_look_again(t, who, O_WRONLY, own);
 }
 
 int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, bool open, uint64_t size)

@@ -342,6 +342,8 @@ int tp_draft_add_viewer(struct tp_draft *d, pid_t tgid, bool joined)
 {
 	struct tp_viewer *viewers = find_viewer(d, tgid);
 
+	if (tgid == 0)
+		return 0;
 	if (viewers) {
 		viewers->joined = viewers->joined && joined;
 		return 0;

@@ -218,6 +218,7 @@ struct tp_draft {
 	bool unlinked;	       /* its name was removed: never published */
 	bool beaten;	       /* its name was taken by mkdir or rename: close says EEXIST */
 	bool unseen_writer;    /* a writer that the daemon cannot see */
+	bool to_come;	       /* stands for an opener that cannot be seen, and was sent to look again */
 };
 
 /* Objects */
@@ -258,6 +259,7 @@ struct tp_name *tp_dir_next(const struct tp_dir *d, uint64_t after);
 /* Drafts */
 struct tp_draft *tp_draft_new(struct tp_gen *g, uint64_t now_ns);
 void tp_draft_free(struct tp_draft *d);
+/* tgid 0, whoever cannot be seen, may be anybody: it never is a viewer. */
 bool tp_draft_seen_by(const struct tp_draft *d, pid_t tgid);
 /* joined: only while it has the draft open. -ENOMEM. */
 int tp_draft_add_viewer(struct tp_draft *d, pid_t tgid, bool joined);

@@ -338,13 +338,16 @@ void tp_tree_count_use(struct tp_tree *t, struct tp_object *dir, bool hit)
 	atomic_fetch_add_explicit(hit ? &first->dir->hits : &first->dir->misses, 1, memory_order_relaxed);
 }
 
-/* writer_flags: who was sent to look again, to open for writing with these; NULL: it was not. */
+/*
+ * writer_flags: who was sent to look again, to open for writing with these; NULL: it was not. -EAGAIN: only with the lock held exclusively.
+ */
 static int lookup_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name,
-	const int *writer_flags, struct tp_entry *ret)
+	const int *writer_flags, bool exclusive, struct tp_entry *ret)
 {
 	struct tp_object *dir;
 	struct tp_node *n = NULL;
 	struct tp_name *at;
+	struct tp_gen *g;
 	int r = tp_tree_dir(t, parent, &dir);
 
 	if (r < 0)
@@ -354,6 +357,12 @@ static int lookup_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent,
 		tp_tree_expect_writer(t, who, dir, at, *writer_flags);
 	if (at)
 		n = tp_tree_view(t, who, at->object);
+	if (n && tp_gen_expects_unseen(t, at->object, who)) {
+		if (!exclusive)
+			return -EAGAIN;
+		if (tp_gen_reserve(t, who, at->object, &g) == 0)
+			n = &g->node;
+	}
 	if (!n) {
 		if (writer_flags)
 			tp_tree_expect_none(t, who);
@@ -370,16 +379,22 @@ static int lookup_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent,
 int tp_tree_lookup(
 	struct tp_tree *t, struct tp_who *who, uint64_t parent, const char *name, struct tp_entry *ret)
 {
-	int flags;
+	int flags, r;
 
 	if (strlen(name) > NAME_MAX)
 		return -ENAMETOOLONG;
 	if (tp_tree_comes_to_write(t, who, &flags)) {
 		TP_WRLOCK(&t->lock);
-		return lookup_locked(t, who, parent, name, &flags, ret);
+		return lookup_locked(t, who, parent, name, &flags, true, ret);
 	}
-	TP_RDLOCK(&t->lock);
-	return lookup_locked(t, who, parent, name, NULL, ret);
+	{
+		TP_RDLOCK(&t->lock);
+		r = lookup_locked(t, who, parent, name, NULL, false, ret);
+	}
+	if (r != -EAGAIN)
+		return r;
+	TP_WRLOCK(&t->lock);
+	return lookup_locked(t, who, parent, name, NULL, true, ret);
 }
 
 void tp_tree_forget(struct tp_tree *t, uint64_t node, uint64_t lookups)

@@ -79,6 +79,11 @@ static void note_told(struct tp_tree *t, struct tp_who *who, int flags)
 int tp_tree_look_again(struct tp_tree *t, struct tp_who *who, int flags, struct tp_draft *d)
 {
 	tp_stats_add(&t->store->stats, TP_STAT_STALE_OPENS, 1);
+	if (tp_who_tgid(who) == 0) {
+		if (d)
+			tp_gen_expect_unseen(t, d);
+		return -ESTALE;
+	}
 	note_told(t, who, flags);
 	set_awaited(t, who, d);
 	return -ESTALE;
@@ -167,15 +172,16 @@ static int visible_at_once(
 	return 0;
 }
 
-/* The draft that an open for writing of o joins or begins: who's own, else (without O_TRUNC) the newest of others, else a new one. */
+/* The draft that an open for writing of o joins or begins: who's own, else (without O_TRUNC) one of others, else a new one. */
 static int draft_to_write(
 	struct tp_tree *t, struct tp_who *who, struct tp_object *o, int flags, struct tp_gen **ret)
 {
 	struct tp_draft *d = tp_gen_draft_for(t, o, who);
+	struct tp_draft *others = d || flags & O_TRUNC ? NULL : tp_gen_draft_to_join(o, who);
 	int r;
 
-	if (!d && o->drafts && !(flags & O_TRUNC)) {
-		d = o->drafts;
+	if (others) {
+		d = others;
 		r = tp_draft_add_viewer(d, tp_who_tgid(who), true);
 		if (r < 0)
 			return r;
@@ -357,8 +363,9 @@ static int open_to_read(
 	struct tp_object *o = g->object;
 	int r;
 
-	/* Its name may stand for another by now. */
-	if (g->state == TP_GEN_GONE)
+	/* Its name may stand for another by now; for who cannot be seen, also for nothing, or for one that grows. */
+	if (g->state == TP_GEN_GONE || (g->state == TP_GEN_RESERVED && tp_who_tgid(who) == 0 &&
+					       (!o->gen || o->gen->state != TP_GEN_PUBLISHED)))
 		return told ? -ENOENT : tp_tree_look_again(t, who, flags, NULL);
 	if (g->state == TP_GEN_OLD && g->superseded && !told)
 		return tp_tree_look_again(t, who, flags, NULL);
@@ -377,9 +384,15 @@ static int open_to_write(
 {
 	struct tp_object *o = g->object;
 	struct tp_name *n = o->names;
+	bool unseen = tp_who_tgid(who) == 0, no_drafts;
 	struct tp_gen *draft;
 	int r, at_once;
 
+	if (g->state == TP_GEN_RESERVED && unseen && n &&
+		visible_at_once(t, n->parent, n->bytes, n->len, flags) > 0) {
+		tp_gen_expect_no_unseen(t, o);
+		return tp_tree_look_again(t, who, flags, NULL);
+	}
 	if (g->state == TP_GEN_DRAFT || g->state == TP_GEN_RESERVED)
 		return tp_gen_open(t, who, g, flags, ret);
 	if (tp_gen_is_past(g) && !n)
@@ -389,9 +402,10 @@ static int open_to_write(
 	at_once = visible_at_once(t, n->parent, n->bytes, n->len, flags);
 	if (at_once < 0)
 		return at_once;
-	if (g == o->gen && (g->state == TP_GEN_LIVE || (at_once && (!o->drafts || told))))
+	no_drafts = !o->drafts || unseen; /* that it could join */
+	if (g == o->gen && (g->state == TP_GEN_LIVE || (at_once && (no_drafts || told))))
 		return tp_gen_open(t, who, g, flags, ret);
-	if (at_once && !o->drafts) /* superseded: the current one is written in place */
+	if (at_once && no_drafts) /* superseded: the current one is written in place */
 		return told ? -ENOENT : tp_tree_look_again(t, who, flags, NULL);
 	r = draft_to_write(t, who, o, flags, &draft);
 	return r < 0 ? r : tp_tree_look_again(t, who, flags, draft->draft);

@@ -81,4 +81,49 @@ ended w
 ok "an end that cannot be known: it is published" holds f 20 b
 ok "and counted" test "$(stat_of tidepool_drafts_unknown_end_total)" -gt "$before"
 has "and health says so" "$(cat "$MNT/.tidepool/health")" draft
+
+# All who write and read here look the same to it.
+begin w 'open g wct; write 20 a; say open; wait; close'
+said w open
+ok "of several that cannot be seen, others do not see a draft" absent g
+ok "nor remove it" test "$(rm g 2>&1)" != ""
+does "another one writes the same name" 'open g wct; write 10 b; close'
+ok "and publishes what it wrote" holds g 10 b
+go w
+ends "the first one closes" w
+ok "and publishes what it wrote, later" holds g 20 a
+begin w 'open g wt; write 30 c; say open; wait; close'
+said w open
+ok "while one overwrites, others read the old bytes" holds g 20 a
+does "another one overwrites it" 'open g wt; write 10 d; close'
+ok "and its bytes are its own" holds g 10 d
+go w
+ends "the first one closes, too" w
+ok "and so are its bytes" holds g 30 c
+
+# $1 in many lines, many times over; an error of an open would be told.
+overwrite()
+{
+	local i
+	for ((i = 0; i < 200; i++)); do
+		yes "$1" | head -n 2000 >g || return 1
+	done
+}
+
+whole()
+{
+	local i
+	for ((i = 0; i < 200; i++)); do
+		[ "$(sort -u g | wc -l)" = 1 ] || return 1
+	done
+}
+
+yes a | head -n 2000 >g
+overwrite a &
+a=$!
+overwrite bb &
+b=$!
+ok "two overwrite a name all the time: others read one or the other" whole
+ok "the one meets no error" wait $a
+ok "nor does the other" wait $b
 cd /

@@ -638,6 +638,145 @@ Test(gen, a_writer_that_cannot_be_seen_is_believed_and_counted)
 	fixture_close(&f);
 }
 
+Test(gen, who_cannot_be_seen_sees_no_draft_and_shares_none)
+{
+	struct fixture f;
+	struct tp_who nobody = {.tid = 0};
+	struct file one, two, joined;
+
+	fixture_open(&f, POOL, NULL);
+	/* All that cannot be seen look like the one that writes. */
+	cr_assert_eq(file_open(&f, &nobody, TP_NODE_CACHE, "x", O_WRONLY | O_CREAT | O_TRUNC, &one), 0);
+	cr_assert_eq(file_puts(&f, &one, 0, "one"), 0);
+	cr_assert_not(sees(&f, &nobody, TP_NODE_CACHE, "x"));
+	cr_assert_str_eq(list_as(&f, &nobody, TP_NODE_CACHE), "");
+	cr_assert_eq(unlink_as(&f, &nobody, TP_NODE_CACHE, "x"), -ENOENT);
+	cr_assert_eq(file_open(&f, &nobody, TP_NODE_CACHE, "x", O_WRONLY | O_CREAT | O_EXCL, &two), -EEXIST);
+	cr_assert_eq(file_open(&f, &nobody, TP_NODE_CACHE, "x", O_WRONLY | O_CREAT | O_TRUNC, &two), 0);
+	cr_assert_neq(two.node, one.node);
+	cr_assert_eq(file_puts(&f, &two, 0, "second"), 0);
+	cr_assert_eq(file_open(&f, &nobody, TP_NODE_CACHE, "x", O_RDWR | O_CREAT, &joined), 0);
+	cr_assert_eq(joined.node, two.node, "as everybody does who asks for no new one");
+	cr_assert_eq(file_close(&f, &joined), 0);
+	holds(&f);
+	cr_assert_eq(file_close(&f, &two), 0);
+	cr_assert(reads(&f, &nobody, TP_NODE_CACHE, "x", "second"));
+	cr_assert_eq(file_close(&f, &one), 0);
+	cr_assert(reads(&f, &nobody, TP_NODE_CACHE, "x", "one"));
+	cr_assert_eq(unlink_as(&f, &nobody, TP_NODE_CACHE, "x"), 0);
+	cr_assert_eq(pool_used_bytes(&f), 0);
+	fixture_close(&f);
+}
+
+Test(gen, openers_that_cannot_be_seen_overwrite_a_name_each_for_itself_while_others_read_what_was_there)
+{
+	struct fixture f;
+	struct tp_who nobody = {.tid = 0};
+	struct file one = {0}, two = {0}, reader = {0}, plain;
+	struct tp_entry published, again, seen;
+
+	fixture_open(&f, POOL, NULL);
+	put(&f, TP_NODE_CACHE, "x", "old");
+	cr_assert_eq(tp_tree_lookup(f.tree, &nobody, TP_NODE_CACHE, "x", &published), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &nobody, published.node, O_WRONLY | O_TRUNC, &one.opened), -ESTALE);
+	cr_assert_eq(tp_tree_open(f.tree, &nobody, published.node, O_WRONLY | O_TRUNC, &two.opened), -ESTALE);
+	/* The kernel looks up twice: it finds that the name stands for something else, and then what. */
+	cr_assert_eq(tp_tree_lookup(f.tree, &nobody, TP_NODE_CACHE, "x", &again), 0);
+	cr_assert_eq(tp_tree_lookup(f.tree, &nobody, TP_NODE_CACHE, "x", &one.entry), 0);
+	cr_assert_eq(tp_tree_lookup(f.tree, &nobody, TP_NODE_CACHE, "x", &reader.entry), 0);
+	cr_assert_eq(tp_tree_lookup(f.tree, &nobody, TP_NODE_CACHE, "x", &two.entry), 0);
+	cr_assert_neq(one.entry.node, two.entry.node);
+	cr_assert_eq(one.entry.attr.ino, published.attr.ino);
+	cr_assert_eq(one.entry.attr.size, 3);
+	cr_assert(one.entry.fleeting);
+	tp_tree_forget(f.tree, again.node, 1);
+	holds(&f);
+	one.node = one.entry.node;
+	two.node = two.entry.node;
+	reader.node = reader.entry.node;
+	cr_assert_eq(tp_tree_open(f.tree, &nobody, one.node, O_WRONLY | O_TRUNC, &one.opened), 0);
+	cr_assert_eq(file_puts(&f, &one, 0, "half"), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &nobody, reader.node, O_RDONLY, &reader.opened), 0);
+	cr_assert(has_text(&f, &reader, "old"));
+	/* One is still to come; who joins drafts does not join what was reserved for that one, nor what is only read. */
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "x", O_RDWR, &plain), 0);
+	cr_assert_eq(plain.node, one.node);
+	cr_assert_eq(file_close(&f, &plain), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &nobody, two.node, O_WRONLY | O_TRUNC, &two.opened), 0);
+	cr_assert_eq(file_puts(&f, &two, 0, "second"), 0);
+	/* A moment later nobody is: all see what is published. */
+	move_time(&f, 3 * TP_NS_PER_S);
+	cr_assert_eq(stat_as(&f, &nobody, TP_NODE_CACHE, "x", &seen), 0);
+	cr_assert_eq(seen.node, published.node);
+	cr_assert(reads(&f, &nobody, TP_NODE_CACHE, "x", "old"));
+	holds(&f);
+	cr_assert_eq(file_close(&f, &one), 0);
+	cr_assert(reads(&f, &nobody, TP_NODE_CACHE, "x", "half"));
+	cr_assert_eq(file_close(&f, &two), 0);
+	cr_assert(reads(&f, &nobody, TP_NODE_CACHE, "x", "second"));
+	cr_assert(has_text(&f, &reader, "old"));
+	cr_assert_eq(file_close(&f, &reader), 0);
+	cr_assert(reads(&f, &nobody, TP_NODE_CACHE, "x", "second"));
+	tp_tree_forget(f.tree, published.node, 1);
+	wait_until(no_drafts, &f);
+	holds(&f);
+	/* Without O_TRUNC its draft begins with what is there. */
+	cr_assert_eq(file_open(&f, &nobody, TP_NODE_CACHE, "x", O_RDWR, &plain), 0);
+	cr_assert(has_text(&f, &plain, "second"));
+	cr_assert_eq(file_puts(&f, &plain, 0, "SEC"), 0);
+	cr_assert(reads(&f, &nobody, TP_NODE_CACHE, "x", "second"));
+	/* And what is appended is seen at once. */
+	cr_assert_eq(file_open(&f, &nobody, TP_NODE_CACHE, "x", O_WRONLY | O_APPEND, &two), 0);
+	cr_assert_eq(file_puts(&f, &two, 6, "+"), 0);
+	cr_assert(reads(&f, &nobody, TP_NODE_CACHE, "x", "second+"));
+	cr_assert_eq(file_close(&f, &two), 0);
+	cr_assert_eq(file_close(&f, &plain), 0);
+	cr_assert(reads(&f, &nobody, TP_NODE_CACHE, "x", "SECond"));
+	fixture_close(&f);
+}
+
+Test(gen, an_opener_that_cannot_be_seen_and_never_comes_leaves_nothing)
+{
+	struct fixture f;
+	struct tp_who nobody = {.tid = 0};
+	struct tp_setattr cut = {.set_size = true, .size = 2};
+	struct tp_opened opened;
+	struct tp_entry published, late, e;
+
+	fixture_open(&f, POOL, NULL);
+	put(&f, TP_NODE_CACHE, "x", "old");
+	cr_assert_eq(tp_tree_lookup(f.tree, &nobody, TP_NODE_CACHE, "x", &published), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &nobody, published.node, O_WRONLY | O_TRUNC, &opened), -ESTALE);
+	cr_assert_eq(tp_tree_lookup(f.tree, &nobody, TP_NODE_CACHE, "x", &late), 0);
+	move_time(&f, 3 * TP_NS_PER_S);
+	cr_assert_eq(node_of(&f, &nobody, TP_NODE_CACHE, "x"), published.node);
+	tp_tree_forget(f.tree, late.node, 1);
+	wait_until(no_drafts, &f);
+	holds(&f);
+	/* A truncation by path is sent to look again, too, and publishes. */
+	cr_assert_eq(tp_tree_setattr(f.tree, &nobody, published.node, NULL, &cut, &e), -ESTALE);
+	cr_assert_eq(tp_tree_lookup(f.tree, &nobody, TP_NODE_CACHE, "x", &late), 0);
+	cr_assert_eq(tp_tree_setattr(f.tree, &nobody, late.node, NULL, &cut, &e), 0);
+	cr_assert(reads(&f, &nobody, TP_NODE_CACHE, "x", "ol"));
+	tp_tree_forget(f.tree, late.node, 1);
+	tp_tree_forget(f.tree, published.node, 1);
+	move_time(&f, 3 * TP_NS_PER_S);
+	/* The name goes while it is on its way: it finds a file without one, and never ESTALE. */
+	cr_assert_eq(tp_tree_lookup(f.tree, &nobody, TP_NODE_CACHE, "x", &published), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &nobody, published.node, O_WRONLY | O_TRUNC, &opened), -ESTALE);
+	cr_assert_eq(tp_tree_lookup(f.tree, &nobody, TP_NODE_CACHE, "x", &late), 0);
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "x"), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &nobody, late.node, O_WRONLY | O_TRUNC, &opened), 0);
+	struct file file = {.opened = opened, .who = nobody, .node = late.node};
+
+	cr_assert_eq(file_close(&f, &file), 0);
+	tp_tree_forget(f.tree, published.node, 1);
+	move_time(&f, 3 * TP_NS_PER_S);
+	wait_until(no_drafts, &f);
+	cr_assert_eq(pool_used_bytes(&f), 0);
+	fixture_close(&f);
+}
+
 Test(gen, an_old_generation_stays_when_its_overwriter_was_killed)
 {
 	struct fixture f;

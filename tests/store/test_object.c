@@ -228,6 +228,9 @@ Test(object, who_joined_a_draft_sees_it_while_it_has_it_open)
 	cr_assert_eq(tp_draft_add_viewer(d, 50, true), 0);
 	tp_draft_viewer_failed(d, 50);
 	cr_assert_not(tp_draft_seen_by(d, 50));
+	/* Who cannot be seen may be anybody. */
+	cr_assert_eq(tp_draft_add_viewer(d, 0, false), 0);
+	cr_assert_not(tp_draft_seen_by(d, 0));
 	heap_fail_at(1);
 	cr_assert_eq(tp_draft_add_viewer(d, 60, false), -ENOMEM);
 	cr_assert(heap_fail_off());
