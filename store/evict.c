@@ -21,6 +21,8 @@
 #define TICK_NS TP_NS_PER_S
 /* What may be pinned at most, of the pool. */
 #define PINNED_PCT_MAX 75u
+/* What nobody makes a sample of goes that long after its last close. */
+#define LEFTOVER_S 3600u
 /* When nothing below a directory that is above its quota may go, it is looked at again after that. */
 #define QUOTA_REST_NS (10 * TP_NS_PER_S)
 #define QUOTA_RESTS_MAX 5
@@ -200,7 +202,8 @@ static uint64_t evict(struct tp_evictor *e, uint64_t bytes, uint64_t below_node,
 /* When g's time to live is over; 0: it has none. */
 static uint64_t due_ns(struct tp_tree *t, const struct tp_gen *g)
 {
-	uint64_t ttl_s = g->object->sample ? 0 : tp_tree_ttl_of(t, g->object);
+	const struct tp_object *o = g->object;
+	uint64_t ttl_s = tp_tree_is_leftover(o) ? LEFTOVER_S : o->sample ? 0 : tp_tree_ttl_of(t, o);
 
 	return ttl_s ? (g->published_s + ttl_s) * TP_NS_PER_S : 0;
 }
@@ -332,8 +335,8 @@ static void expire(struct tp_evictor *e, uint64_t node, uint64_t now_ns)
 	g = mortal(t, node, &due);
 	if (!g)
 		return;
-	/* An opener is on its way to a draft that starts from it. */
-	if (is_promised(g->object) && due < now_ns + TICK_NS)
+	/* An opener is on its way to a draft that starts from it, or it is not closed. */
+	if ((is_promised(g->object) || (g->object->sample && g->opens > 0)) && due < now_ns + TICK_NS)
 		due = now_ns + TICK_NS;
 	if (due > now_ns) {
 		note_expiry(e, node, due);

@@ -575,6 +575,8 @@ void tp_gen_settle_closed(struct tp_tree *t, struct tp_gen *g)
 		tp_gen_retire(t, g, false);
 		return;
 	}
+	if (g->state == TP_GEN_PUBLISHED && tp_tree_is_leftover(g->object))
+		note_publication(t, g);
 	tp_gen_count_idle(t, g);
 	tp_tree_settle_gen(t, g);
 }
@@ -732,6 +734,9 @@ void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bo
 		if (was_temporary && !temporary) {
 			take_place(t, o);
 			note_publication(t, o->gen);
+		} else if (!was_temporary && tp_tree_is_leftover(o)) {
+			note_publication(t, o->gen);
+			tp_evictor_expire(t->store->evictor, o->gen);
 		}
 		if (tp_heat_holds(&o->gen->heat))
 			tp_heat_change(t->heat, &o->gen->heat, tp_map_pages(&o->gen->map) * TP_PAGE_BYTES,

@@ -166,7 +166,7 @@ struct tp_gen {
 	uint32_t opens;		/* handles */
 	uint32_t direct_opens;	/* of them, those that bypass the page cache */
 	uint32_t busy;		/* somebody looks at the content without a handle: it must stay */
-	uint32_t published_s;	/* wall time, rounded up; what `ttl` counts from */
+	uint32_t published_s;	/* wall time, rounded up; what times to live count from */
 	struct tp_draft *draft; /* what is known of the writers; NULL when nobody writes */
 	struct tp_heat_entry heat;
 	uint8_t state;	 /* enum tp_gen_state */

@@ -683,6 +683,16 @@ bool tp_tree_is_temporary(const struct tp_object *dir, const char *name, size_t 
 	return tp_name_is_temporary(name, len, dir->extra ? dir->extra->policy.temp : NULL);
 }
 
+bool tp_tree_is_leftover(const struct tp_object *o)
+{
+	if (!o->sample || !o->names)
+		return false;
+	for (const struct tp_name *n = o->names; n; n = n->next_of_object)
+		if (!tp_tree_is_temporary(n->parent, n->bytes, n->len))
+			return false;
+	return true;
+}
+
 void tp_tree_charge(struct tp_tree *t, struct tp_object *o, int64_t delta_bytes)
 {
 	if (delta_bytes == 0)

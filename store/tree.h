@@ -323,6 +323,8 @@ void tp_tree_expect_none(struct tp_tree *t, struct tp_who *who);
 void tp_tree_count_use(struct tp_tree *t, struct tp_object *dir, bool hit);
 /* Is it a temporary name in dir, also by dir's own glob? shared */
 bool tp_tree_is_temporary(const struct tp_object *dir, const char *name, size_t len);
+/* Does o lie in a stream under temporary names only, so that it is no sample yet? shared */
+bool tp_tree_is_leftover(const struct tp_object *o);
 /* dir has a quota from now on, or has none. */
 void tp_tree_limit(struct tp_tree *t, struct tp_object *dir, bool limited);
 /* The directory whose quota o would pass with more_bytes, or NULL. shared */

@@ -815,6 +815,55 @@ Test(evict, an_object_goes_when_its_time_is_over_and_not_before)
 	fixture_close(&f);
 }
 
+Test(evict, a_temporary_name_in_a_stream_goes_an_hour_after_its_last_close)
+{
+	struct fixture f;
+	struct file written, read;
+	uint64_t s;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	s = make_dir(&f, TP_NODE_SAMPLES, "s");
+	put(&f, s, ".left", "x");
+	put(&f, s, ".committed", "x");
+	put(&f, s, ".linked", "x");
+	put(&f, s, ".moved", "x");
+	put(&f, s, ".read", "x");
+	put(&f, s, "sample", "x");
+	put(&f, s, "withdrawn", "x");
+	put(&f, TP_NODE_CACHE, ".cached", "x");
+	cr_assert_eq(file_open(&f, &f.me, s, ".written", O_WRONLY | O_CREAT, &written), 0);
+	move_time(&f, 3000 * TP_NS_PER_S);
+	cr_assert_eq(rename_as(&f, &f.me, s, ".committed", s, "committed", 0), 0);
+	cr_assert_eq(link_as(&f, &f.me, s, ".linked", s, "linked"), 0);
+	cr_assert_eq(rename_as(&f, &f.me, s, ".moved", s, "moved.tmp", 0), 0);
+	cr_assert_eq(rename_as(&f, &f.me, s, "withdrawn", s, ".withdrawn", 0), 0);
+	cr_assert_eq(file_open(&f, &f.me, s, ".read", O_RDONLY, &read), 0);
+	move_time(&f, 599 * TP_NS_PER_S);
+	cr_assert(get_room(&f, TP_PAGE_BYTES, 0), "the thread has been round");
+	cr_assert(sees(&f, &f.me, s, ".left"));
+	move_time(&f, 2 * TP_NS_PER_S);
+	wait_gone(&f, s, ".left");
+	wait_gone(&f, s, "moved.tmp");
+	cr_assert(get_room(&f, TP_PAGE_BYTES, 0));
+	cr_assert_eq(tp_stats_get(&f.store->stats, TP_STAT_EXPIRED), 2);
+	cr_assert_eq(file_close(&f, &written), 0);
+	cr_assert_eq(file_close(&f, &read), 0);
+	move_time(&f, 3000 * TP_NS_PER_S);
+	wait_gone(&f, s, ".withdrawn");
+	cr_assert(sees(&f, &f.me, s, ".written"));
+	cr_assert(sees(&f, &f.me, s, ".read"));
+	/* What loses the name that made it a sample is none any more. */
+	cr_assert_eq(unlink_as(&f, &f.me, s, "linked"), 0);
+	move_time(&f, 602 * TP_NS_PER_S);
+	wait_gone(&f, s, ".written");
+	wait_gone(&f, s, ".read");
+	wait_gone(&f, s, ".linked");
+	cr_assert_eq(tp_stats_get(&f.store->stats, TP_STAT_EXPIRED), 6);
+	cr_assert_str_eq(list_as(&f, &f.me, s), "sample committed ");
+	cr_assert(sees(&f, &f.me, TP_NODE_CACHE, ".cached"));
+	fixture_close(&f);
+}
+
 Test(evict, what_moves_the_change_time_of_an_object_gives_it_no_more_time_to_live)
 {
 	struct fixture f;
