@@ -545,21 +545,22 @@ void tp_gen_publish(struct tp_tree *t, struct tp_gen *g)
 	tp_stats_add(&t->store->stats, TP_STAT_PUBLISHED, 1);
 }
 
+static bool any_ended(const struct tp_draft *d, enum tp_end end)
+{
+	for (uint32_t i = 0; i < d->writers_count; i++)
+		if (d->writers[i].end == end)
+			return true;
+	return false;
+}
+
 /* Did a writer end so that the draft is not to be published? The reason, or NULL. */
 static const char *bad_end(
 	struct tp_tree *t, const struct tp_draft *d, enum tp_commit step, bool *ret_unknown)
 {
-	bool killed = false, failed = false;
-
-	*ret_unknown = d->unseen_writer;
-	for (uint32_t i = 0; i < d->writers_count; i++) {
-		killed |= d->writers[i].end == TP_END_KILLED;
-		failed |= d->writers[i].end == TP_END_FAILED;
-		*ret_unknown |= d->writers[i].end == TP_END_UNKNOWN;
-	}
-	if (killed && (step >= TP_COMMIT_SUCCESS || !d->synced))
+	*ret_unknown = d->unseen_writer || any_ended(d, TP_END_UNKNOWN);
+	if (any_ended(d, TP_END_KILLED) && (step >= TP_COMMIT_SUCCESS || !d->synced))
 		return "its writer was killed";
-	if (failed && step >= TP_COMMIT_SUCCESS)
+	if (any_ended(d, TP_END_FAILED) && step >= TP_COMMIT_SUCCESS)
 		return "its writer exited with an error";
 	return NULL;
 }
@@ -585,17 +586,18 @@ void tp_gen_close_live(struct tp_tree *t, struct tp_gen *g)
 {
 	struct tp_object *o = g->object;
 	struct tp_name *n = o->names;
-	const char *why = NULL;
-	bool unknown;
+	/*
+	 * What a killed producer leaves under a temporary name of a stream would never be claimed; one that met an error
+	 * may leave it for another to look at.
+	 */
+	bool drop = n && o->sample && tp_tree_is_temporary(n->parent, n->bytes, n->len) &&
+		    any_ended(g->draft, TP_END_KILLED);
 
-	/* What a killed producer leaves under a temporary name of a stream would never be claimed. */
-	if (n && o->sample && tp_tree_is_temporary(n->parent, n->bytes, n->len))
-		why = bad_end(t, g->draft, TP_COMMIT_SUCCESS, &unknown);
-	if (why)
-		tp_gen_say_dropped(t, g, why);
+	if (drop)
+		tp_gen_say_dropped(t, g, "its writer was killed");
 	forget_draft(t, g);
 	move_to(g, TP_GEN_PUBLISHED);
-	if (why) {
+	if (drop) {
 		tp_tree_drop_object(t, o);
 		return;
 	}

@@ -555,6 +555,8 @@ Test(gen, live_and_temporary_names_stay_however_their_writer_ended)
 	cr_assert(published("rename", TP_NODE_CACHE, "x.tmp", KILLED, false));
 	/* But not in a stream. */
 	cr_assert_not(published(NULL, TP_NODE_SAMPLES, ".x", KILLED, false));
+	cr_assert_not(published(NULL, TP_NODE_SAMPLES, ".x", KILLED, true));
+	cr_assert(published(NULL, TP_NODE_SAMPLES, ".x", FAILS, false));
 	cr_assert(published(NULL, TP_NODE_SAMPLES, ".x", GOOD, false));
 }
 
