@@ -371,8 +371,13 @@ void tp_op_fallocate(struct tp_fs *fs, struct tp_request *r)
 	if (h && h->opened.write)
 		error = tp_file_allocate(
 			fs->tree, &who, h->opened.gen, (int)in->mode, in->offset, in->length);
-	if (error == -ENOSPC || error == -EDQUOT)
-		tp_parked_allocate(fs, r, h, error);
-	else
+	/* No need to throw out all the rest to find out. */
+	if (error == -ENOSPC && !tp_file_can_fit(fs->tree, in->offset, in->length)) {
+		tp_stats_add(&fs->store->stats, TP_STAT_NOSPACE, 1);
 		tp_ops_reply(fs, r, error);
+	} else if (error == -ENOSPC || error == -EDQUOT) {
+		tp_parked_allocate(fs, r, h, error);
+	} else {
+		tp_ops_reply(fs, r, error);
+	}
 }

@@ -237,6 +237,13 @@ static int allocate_locked(struct tp_tree *t, struct tp_gen *g, int mode, uint64
 	return 0;
 }
 
+bool tp_file_can_fit(struct tp_tree *t, uint64_t offset, uint64_t len)
+{
+	uint64_t first = offset / TP_PAGE_BYTES, end = (offset + len - 1) / TP_PAGE_BYTES + 1;
+
+	return end - first <= tp_pool_size_pages(t->store->pool);
+}
+
 int tp_file_allocate(
 	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int mode, uint64_t offset, uint64_t len)
 {
@@ -248,9 +255,8 @@ int tp_file_allocate(
 		return -EOPNOTSUPP;
 	if (len == 0 || offset > (uint64_t)TP_MAP_SIZE_MAX || len > (uint64_t)TP_MAP_SIZE_MAX - offset)
 		return len == 0 ? -EINVAL : -EFBIG;
-	/* More than the pool holds will never be there: no need to throw out all the rest to find out. */
-	if (!(mode & FALLOC_FL_PUNCH_HOLE) && len / TP_PAGE_BYTES > tp_pool_size_pages(t->store->pool))
-		return -EFBIG;
+	if (!(mode & FALLOC_FL_PUNCH_HOLE) && !tp_file_can_fit(t, offset, len))
+		return -ENOSPC;
 	r = note_writer(t, who, g, &as_write);
 	if (r < 0)
 		return r;

@@ -60,7 +60,9 @@ void tp_file_read_done(struct tp_tree *t, struct tp_read *r);
 /* Copies bytes; the number, short at the end of file only. */
 size_t tp_file_copy(struct tp_tree *t, struct tp_gen *g, uint64_t offset, void *buf, size_t len);
 
-/* mode as fallocate(2). */
+/* Could the pool hold these bytes if it held nothing else? What it could not is not worth waiting for. */
+bool tp_file_can_fit(struct tp_tree *t, uint64_t offset, uint64_t len);
+/* mode as fallocate(2). -ENOSPC: no room now, or ever, see above; nothing changed. -EDQUOT likewise by a quota. -EFBIG beyond TP_MAP_SIZE_MAX. */
 int tp_file_allocate(
 	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int mode, uint64_t offset, uint64_t len);
 int64_t tp_file_seek(struct tp_tree *t, struct tp_gen *g, uint64_t offset, int whence);

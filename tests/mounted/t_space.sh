@@ -127,6 +127,28 @@ empty(d)
 os.rmdir(d)
 PY
 
+ok "fallocate of more than the pool is ENOSPC at once, and nothing goes for it" python3 - "$MNT" <<'PY'
+from space import *
+d = mkdir("allocate")
+assert put(f"{d}/keep", 4 * MIB, b"k") is None
+evicted, refused = stat_of("tidepool_evicted_total"), stat_of("tidepool_nospace_total")
+fd = os.open(f"{d}/x", os.O_WRONLY | os.O_CREAT, 0o644)
+for offset, size in ((0, POOL + 1), (1, POOL), (0, 1 << 40), (0, 1 << 45)):
+    try:
+        os.posix_fallocate(fd, offset, size)
+        sys.exit(f"{size} bytes are reserved in a pool of {POOL}")
+    except OSError as e:
+        assert e.errno == errno.ENOSPC, (size, e)
+assert os.fstat(fd).st_size == 0
+os.posix_fallocate(fd, 0, 8 * MIB)
+os.close(fd)
+assert stat_of("tidepool_evicted_total") == evicted, "something was evicted"
+assert stat_of("tidepool_nospace_total") == refused + 4
+assert whole(f"{d}/keep", 4 * MIB, b"k")
+empty(d)
+os.rmdir(d)
+PY
+
 ok "open objects stay, and when only they are left: ENOSPC; closed, they make room" python3 - "$MNT" <<'PY'
 from space import *
 d = mkdir("open")

@@ -1064,7 +1064,14 @@ Test(gen, holes_are_reserved_punched_and_found)
 	cr_assert_eq(tp_file_allocate(f.tree, &file.who, file.opened.gen, 0, 0, 0), -EINVAL);
 	cr_assert_eq(tp_file_allocate(f.tree, &file.who, file.opened.gen, 0x40, 0, 1), -EOPNOTSUPP);
 	cr_assert_eq(tp_file_allocate(f.tree, &file.who, file.opened.gen, 0, UINT64_MAX, 2), -EFBIG);
+	cr_assert_eq(tp_file_allocate(f.tree, &file.who, file.opened.gen, 0, TP_MAP_SIZE_MAX, 1), -EFBIG);
 	cr_assert_eq(tp_file_allocate(f.tree, &file.who, file.opened.gen, 0, 2 * MIB, 8 * MIB), -ENOSPC);
+	cr_assert(tp_file_can_fit(f.tree, 2 * MIB, POOL), "if there were nothing else");
+	cr_assert_not(tp_file_can_fit(f.tree, 2 * MIB, POOL + 1));
+	cr_assert_not(tp_file_can_fit(f.tree, 1, POOL));
+	cr_assert_eq(tp_file_allocate(f.tree, &file.who, file.opened.gen, 0, 1, POOL), -ENOSPC);
+	cr_assert_eq(tp_file_allocate(f.tree, &file.who, file.opened.gen, 0, 0, UINT64_C(1) << 40), -ENOSPC);
+	cr_assert_eq(file.opened.gen->size, MIB);
 	cr_assert_eq(tp_file_allocate(f.tree, &file.who, file.opened.gen,
 			     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 512 * KIB),
 		0);
