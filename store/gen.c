@@ -149,6 +149,11 @@ void tp_tree_settle_gen(struct tp_tree *t, struct tp_gen *g)
 			tp_gen_retire(t, g, false);
 		return;
 	}
+	/* What lost its name is found by nobody any more: the kernel does not come to open it. */
+	if (g->state == TP_GEN_DRAFT && g->draft->unlinked && !known) {
+		tp_gen_retire(t, g, false);
+		return;
+	}
 	if (g->state == TP_GEN_OLD) {
 		if (g->superseded && known) {
 			if (tp_list_empty(&g->heat.link)) {

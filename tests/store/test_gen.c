@@ -776,6 +776,17 @@ Test(gen, an_opener_that_cannot_be_seen_and_never_comes_leaves_nothing)
 	move_time(&f, 3 * TP_NS_PER_S);
 	wait_until(no_drafts, &f);
 	cr_assert_eq(pool_used_bytes(&f), 0);
+	/* When it does not come even then, nothing is kept for it. */
+	put(&f, TP_NODE_CACHE, "x", "old");
+	cr_assert_eq(tp_tree_lookup(f.tree, &nobody, TP_NODE_CACHE, "x", &published), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &nobody, published.node, O_WRONLY | O_TRUNC, &opened), -ESTALE);
+	cr_assert_eq(tp_tree_lookup(f.tree, &nobody, TP_NODE_CACHE, "x", &late), 0);
+	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "x"), 0);
+	tp_tree_forget(f.tree, published.node, 1);
+	cr_assert_gt(pool_used_bytes(&f), 0);
+	tp_tree_forget(f.tree, late.node, 1);
+	cr_assert_eq(pool_used_bytes(&f), 0);
+	cr_assert_eq(f.tree->drafts, 0);
 	fixture_close(&f);
 }
 
