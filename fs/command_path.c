@@ -169,7 +169,7 @@ int tp_command_set(int argc, char **argv)
 	return code;
 }
 
-/* Prints the last lines of a control file that are about a name, at most max. Returns how many. */
+/* Prints the last lines of a control file that are about a name, at most max, or that it may not be read. Returns how many. */
 static unsigned print_about(const struct tp_mounts *m, const char *file, const char *name, unsigned max)
 {
 	tp_autofree char *where = NULL, *line = NULL;
@@ -183,6 +183,8 @@ static unsigned print_about(const struct tp_mounts *m, const char *file, const c
 	if (!last || asprintf(&where, "%s/.tidepool/%s", m->mountpoint, file) < 0)
 		return 0;
 	f = fopen(where, "re");
+	if (!f && errno == EACCES)
+		return printf("  %s: for root and who runs the daemon\n", file) > 0;
 	while (f && getline(&line, &size, f) > 0) {
 		if (!strstr(line, quoted))
 			continue;

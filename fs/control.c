@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/ops.h"
 #include "fs/view.h"
@@ -26,17 +27,18 @@ enum { CONFIG, DRAFTS, EVENTS, HEALTH, LOOKUP, RECONCILE, STATS, STATUS, TIERS, 
 static const struct view {
 	const char *name;
 	void (*print)(struct tp_fs *fs, uint64_t node, FILE *out); /* NULL: not a text */
+	bool secret; /* has names that not everybody may see: for root and who runs the daemon */
 } views[] = {
 	[CONFIG] = {"config", tp_view_config},
-	[DRAFTS] = {"drafts", tp_view_drafts},
-	[EVENTS] = {"events", NULL},
+	[DRAFTS] = {"drafts", tp_view_drafts, .secret = true},
+	[EVENTS] = {"events", NULL, .secret = true},
 	[HEALTH] = {"health", tp_view_health},
 	[LOOKUP] = {"lookup", NULL},
 	[RECONCILE] = {"reconcile", tp_view_reconcile},
 	[STATS] = {"stats", tp_view_stats},
 	[STATUS] = {"status", tp_view_status},
 	[TIERS] = {"tiers", tp_view_tiers},
-	[WAITS] = {"waits", tp_view_waits},
+	[WAITS] = {"waits", tp_view_waits, .secret = true},
 };
 
 #define VIEWS (sizeof(views) / sizeof(views[0]))
@@ -45,7 +47,8 @@ static const struct view {
 
 struct tp_control_file {
 	uint64_t node;
-	char *text; /* a view's text, or the answer to what was asked */
+	struct tp_who who; /* who opened it */
+	char *text;	   /* a view's text, or the answer to what was asked */
 	size_t len;
 	size_t read; /* lookup: how much of the answer was read */
 	char *question;
@@ -68,6 +71,11 @@ const char *tp_control_name(unsigned i, uint64_t *ret_node)
 	return views[i].name;
 }
 
+static bool is_secret(uint64_t node)
+{
+	return node - TP_NODE_CONTROL_FIRST < VIEWS && views[node - TP_NODE_CONTROL_FIRST].secret;
+}
+
 void tp_control_entry(struct tp_fs *fs, uint64_t node, struct tp_entry *ret)
 {
 	*ret = (struct tp_entry){
@@ -88,6 +96,10 @@ void tp_control_entry(struct tp_fs *fs, uint64_t node, struct tp_entry *ret)
 	if (node == NODE_EVENTS) {
 		ret->attr.size = tp_events_size(fs->store->events);
 		ret->attr.mtime_ns = tp_wall_ns(fs->store->clock);
+	}
+	if (is_secret(node)) {
+		ret->attr.mode = S_IFREG | 0400;
+		ret->attr.uid = geteuid();
 	}
 	/* A stream's comes and goes with it. */
 	ret->fleeting = node & TP_NODE_STREAM_BIT;
@@ -137,7 +149,8 @@ static int print(struct tp_fs *fs, struct tp_control_file *f)
 	return fclose(out) == 0 ? 0 : -ENOMEM;
 }
 
-int tp_control_open(struct tp_fs *fs, uint64_t node, int flags, struct tp_control_file **ret)
+int tp_control_open(
+	struct tp_fs *fs, const struct tp_who *who, uint64_t node, int flags, struct tp_control_file **ret)
 {
 	struct tp_control_file *f;
 	int r;
@@ -146,10 +159,16 @@ int tp_control_open(struct tp_fs *fs, uint64_t node, int flags, struct tp_contro
 		return -ESTALE;
 	if ((flags & O_ACCMODE) != O_RDONLY && node != NODE_LOOKUP)
 		return -EACCES;
+	if (is_secret(node) && who->uid != 0 && who->uid != geteuid())
+		return -EACCES;
 	f = calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;
 	f->node = node;
+	f->who = *who;
+	/* Where the kernel checks nothing we do not either. */
+	if (!fs->options.default_permissions)
+		f->who.uid = 0;
 	(void)pthread_mutex_init(&f->lock, NULL);
 	r = print(fs, f);
 	if (r < 0) {
@@ -183,7 +202,7 @@ static bool find(struct tp_fs *fs, struct tp_control_file *f, const char *path, 
 	struct tp_gen *g;
 	uint64_t node;
 
-	if (tp_tree_resolve(fs->tree, path, &attr, &node) < 0 || !S_ISREG(attr.mode))
+	if (tp_tree_resolve(fs->tree, &f->who, path, &attr, &node) < 0 || !S_ISREG(attr.mode))
 		return false;
 	if (f->held_count == f->held_max) {
 		size_t max = f->held_max ? f->held_max * 2 : 64;

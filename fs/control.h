@@ -34,8 +34,9 @@ void tp_control_entry(struct tp_fs *fs, uint64_t node, struct tp_entry *ret);
 /* The name of the i-th file of .tidepool, NULL beyond the last. */
 const char *tp_control_name(unsigned i, uint64_t *ret_node);
 
-/* -EACCES: cannot be opened that way; -ENOMEM. */
-int tp_control_open(struct tp_fs *fs, uint64_t node, int flags, struct tp_control_file **ret);
+/* -EACCES: cannot be opened that way, or not by who; -ENOMEM. What is asked through it is asked as who. */
+int tp_control_open(
+	struct tp_fs *fs, const struct tp_who *who, uint64_t node, int flags, struct tp_control_file **ret);
 ssize_t tp_control_read(struct tp_fs *fs, struct tp_control_file *f, uint64_t offset, char *buf, size_t len);
 /* The whole of buf or -errno. */
 int tp_control_write(struct tp_fs *fs, struct tp_control_file *f, const char *buf, size_t len);

@@ -34,7 +34,8 @@ static void open_control(struct tp_fs *fs, struct tp_request *r, int flags)
 	struct fuse_open_out out = {.open_flags = FOPEN_DIRECT_IO};
 	struct tp_control_file *file;
 	struct tp_handle *h;
-	int error = tp_control_open(fs, r->caller.node, flags, &file);
+	struct tp_who who = tp_ops_who(r);
+	int error = tp_control_open(fs, &who, r->caller.node, flags, &file);
 
 	if (error == 0) {
 		error = tp_handle_new(

@@ -581,7 +581,15 @@ const char *tp_tree_path_locked(struct tp_tree *t, uint64_t node, char *buf, siz
 	return buf;
 }
 
-int tp_tree_resolve(struct tp_tree *t, const char *path, struct tp_attr *ret, uint64_t *ret_node)
+static bool may_search(const struct tp_object *dir, const struct tp_who *who)
+{
+	unsigned shift = who->uid == dir->uid ? 6 : who->gid == dir->gid ? 3 : 0;
+
+	return who->uid == 0 || (dir->mode >> shift & 1);
+}
+
+int tp_tree_resolve(struct tp_tree *t, const struct tp_who *who, const char *path, struct tp_attr *ret,
+	uint64_t *ret_node)
 {
 	struct tp_object *o = t->root;
 
@@ -593,6 +601,8 @@ int tp_tree_resolve(struct tp_tree *t, const char *path, struct tp_attr *ret, ui
 		if (len > 0 && !(len == 1 && *path == '.')) {
 			if (!S_ISDIR(o->mode))
 				return -ENOTDIR;
+			if (!may_search(o, who))
+				return -EACCES;
 			n = tp_tree_find(t, o, path, len);
 			if (!n || tp_tree_hidden(n->object))
 				return -ENOENT;

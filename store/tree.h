@@ -108,7 +108,7 @@ struct tp_tree {
 	/* Superseded generations that are not open but that the kernel may be about to open, by their heat.link: oldest first. lock */
 	struct tp_list old;
 	_Atomic uint64_t old_bytes;
-	uint64_t idle_bytes;	    /* lock: of what lies in the order of eviction and is not open */
+	uint64_t idle_bytes; /* lock: of what lies in the order of eviction and is not open */
 	uint64_t idle_pinned_bytes; /* lock: of them, pinned */
 	/* Threads that were told ESTALE once and must be served next time. retries_lock. */
 	struct {
@@ -226,8 +226,12 @@ struct tp_tree_counts {
 void tp_tree_count(struct tp_tree *t, struct tp_tree_counts *ret);
 /* The path of a node below the mount point, "?" when it has no name. Always terminated; returns buf. */
 const char *tp_tree_path(struct tp_tree *t, uint64_t node, char *buf, size_t len);
-/* Resolves a path below the mount point without who's permissions. -ENOENT, -ENOTDIR. Counts no reference. */
-int tp_tree_resolve(struct tp_tree *t, const char *path, struct tp_attr *ret, uint64_t *ret_node);
+/*
+ * Resolves a path below the mount point. Counts no reference. -ENOENT, -ENOTDIR, -EACCES: who may not search a directory on the way; of a group that is not its first
+ * nothing is known.
+ */
+int tp_tree_resolve(struct tp_tree *t, const struct tp_who *who, const char *path, struct tp_attr *ret,
+	uint64_t *ret_node);
 
 /* Does what is asked of node (and of name in it, unless NULL) depend on a file that somebody is closing? Then the RELEASEs that have come must be handled first. */
 bool tp_tree_is_closing(struct tp_tree *t, uint64_t node, const char *name);

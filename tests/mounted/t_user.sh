@@ -39,6 +39,7 @@ is "is there" "$(as_user ls "$U/m/samples/s")" x
 ok "an attribute" as_user "$TIDEPOOL" set "$U/m/cache" pin=1
 is "is set" "$(as_user "$TIDEPOOL" get "$U/m/cache" pin)" 1
 ok "status" as_user "$TIDEPOOL" status "$U/m"
+ok "what tells of names is the user's" as_user cat "$U/m/.tidepool/events" "$U/m/.tidepool/drafts" "$U/m/.tidepool/waits"
 fails "others are kept out, root among them" ls "$U/m/cache"
 fails_with "and root sees that it is in use" "in use by process $pid" "$TIDEPOOL" mount "$U/s" "$TP_DIR/rootm" -o $o
 ok "umount" as_user "$TIDEPOOL" umount "$U/m"
@@ -93,3 +94,28 @@ fails_with "modes hold" "Permission denied" as_user cat "$MNT/cache/r"
 fails "the sticky bit, too" as_user rm -f "$MNT/cache/r"
 fails "pin is not for everybody" as_user "$TIDEPOOL" set "$MNT/cache/u" pin=1
 ok "but for root" "$TIDEPOOL" set "$MNT/cache/u" pin=1
+
+# What one may not see is not told by the control files either.
+mkdir -m 700 "$MNT/cache/private"
+echo secret >"$MNT/cache/private/f"
+is "a look-up sees what it may reach, and no more" \
+	"$(as_user "$TIDEPOOL" lookup "$MNT/cache/u" "$MNT/cache/private/f" "$MNT/cache/r" | sed "s, $MNT.*,,")" "hit 2 ram
+miss
+hit 7 ram
+leading 1"
+is "root's sees all" "$("$TIDEPOOL" lookup "$MNT/cache/private/f")" "hit 7 ram $MNT/cache/private/f
+leading 1"
+for f in drafts events waits; do
+	fails_with "$f are not for everybody" "Permission denied" as_user cat "$MNT/.tidepool/$f"
+	is "as their modes say" "$(stat -c "%a %u" "$MNT/.tidepool/$f")" "400 0"
+	ok "but for root" cat "$MNT/.tidepool/$f"
+done
+for f in config health reconcile stats status tiers; do
+	ok "$f is" as_user cat "$MNT/.tidepool/$f"
+done
+has "explain says what it could not see" "$(as_user "$TIDEPOOL" explain "$MNT/cache/none")" "events: for root"
+tp_umount
+tp_mount -o nodefault_permissions
+echo x >"$MNT/cache/f" && chmod 700 "$MNT/cache"
+has "where nothing is checked, look-ups are not" "$(as_user "$TIDEPOOL" lookup "$MNT/cache/f")" "^hit 2"
+fails_with "and names are still not for everybody" "Permission denied" as_user cat "$MNT/.tidepool/events"

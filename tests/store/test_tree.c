@@ -255,6 +255,45 @@ Test(tree, links_fifos_and_devices_show_what_they_are)
 	fixture_close(&f);
 }
 
+Test(tree, a_path_is_resolved_for_who_may_search_its_directories)
+{
+	static const struct {
+		uint32_t mode, uid, gid;
+		int r;
+	} cases[] = {{0711, 5, 5, 0}, {0700, 5, 5, -EACCES}, {0710, 5, 77, 0}, {0701, 5, 77, -EACCES},
+		{0100, 99, 5, 0}, {0677, 99, 77, -EACCES}, {0, 0, 0, 0}, {0766, 5, 5, -EACCES}};
+	struct fixture f;
+	struct tp_attr attr;
+	struct tp_entry e;
+	uint64_t d, node;
+
+	fixture_open(&f, POOL, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	put(&f, make_dir(&f, d, "sub"), "x", "there");
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct tp_setattr set = {.set_mode = true, .set_uid = true, .set_gid = true};
+		struct tp_who who = {.uid = cases[i].uid, .gid = cases[i].gid};
+
+		set.mode = cases[i].mode;
+		set.uid = 99;
+		set.gid = 77;
+		cr_assert_eq(tp_tree_setattr(f.tree, &f.me, d, NULL, &set, &e), 0);
+		cr_assert_eq(
+			tp_tree_resolve(f.tree, &who, "cache/d/sub/x", &attr, &node), cases[i].r, "%u", i);
+		/* What is not there is not told either. */
+		cr_assert_eq(tp_tree_resolve(f.tree, &who, "cache/d/none", &attr, &node),
+			cases[i].r ? cases[i].r : -ENOENT, "%u", i);
+		/* The directory itself is in one that everybody may search. */
+		cr_assert_eq(tp_tree_resolve(f.tree, &who, "cache/d", &attr, &node), 0, "%u", i);
+	}
+	cr_assert_eq(tp_tree_resolve(f.tree, &f.me, "cache/d/sub/x", &attr, &node), 0);
+	cr_assert_eq(attr.size, 5);
+	cr_assert_eq(tp_tree_resolve(f.tree, &f.me, "cache/d/sub/x/y", &attr, &node), -ENOTDIR);
+	cr_assert_eq(tp_tree_resolve(f.tree, &f.me, "cache/d/../d", &attr, &node), -ENOENT);
+	holds(&f);
+	fixture_close(&f);
+}
+
 Test(tree, setgid_of_a_directory_is_inherited)
 {
 	struct tp_setattr set = {.set_mode = true, .mode = S_ISGID | 0770, .set_gid = true, .gid = 77};
