@@ -220,7 +220,7 @@ static bool find(struct tp_fs *fs, struct tp_control_file *f, const char *path, 
 	g = tp_container(n, struct tp_gen, node);
 	if (g->object->gen != g)
 		return false;
-	g->busy++;
+	tp_gen_hold(fs->tree, g);
 	if (tp_heat_holds(&g->heat))
 		tp_heat_touch(fs->tree->heat, &g->heat);
 	f->held[f->held_count++] = g;
@@ -315,10 +315,8 @@ void tp_control_close(struct tp_fs *fs, struct tp_control_file *f)
 {
 	if (f->held_count) {
 		TP_WRLOCK(&fs->tree->lock);
-		for (size_t i = 0; i < f->held_count; i++) {
-			f->held[i]->busy--;
-			tp_tree_settle_gen(fs->tree, f->held[i]);
-		}
+		for (size_t i = 0; i < f->held_count; i++)
+			tp_gen_let_go(fs->tree, f->held[i]);
 	}
 	(void)pthread_mutex_destroy(&f->lock);
 	free(f->held);

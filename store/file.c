@@ -402,15 +402,15 @@ static void look_at_last_flusher(
 }
 
 /* May the draft g hold the same bytes as what is there? Then both are kept from going while they are compared, and true is returned. */
-static bool begin_compare(struct tp_gen *g)
+static bool begin_compare(struct tp_tree *t, struct tp_gen *g)
 {
 	struct tp_gen *current = g->object->gen;
 
 	if (!current || current->state != TP_GEN_PUBLISHED || current->size != g->size ||
 		g->draft->unlinked || g->draft->beaten || !g->draft->opened_for_write)
 		return false;
-	g->busy++;
-	current->busy++;
+	tp_gen_hold(t, g);
+	tp_gen_hold(t, current);
 	return true;
 }
 
@@ -442,21 +442,20 @@ static void settle_draft(struct tp_tree *t, struct tp_gen *g)
 	uint32_t opened = g->draft->opened;
 	bool equal = false;
 
-	if (begin_compare(g)) {
+	if (begin_compare(t, g)) {
 		/* Large objects take a while: nobody else has to wait for it. */
 		(void)pthread_rwlock_unlock(&t->lock);
 		equal = compare(t, g, current);
 		(void)pthread_rwlock_wrlock(&t->lock);
-		g->busy--;
-		current->busy--;
 		equal = equal && g->object->gen == current && current->state == TP_GEN_PUBLISHED;
-		tp_tree_settle_gen(t, current);
+		tp_gen_let_go(t, current);
 		/* Somebody joined meanwhile, and has perhaps written and gone again, or is on its way: who comes last settles it. */
 		if (g->state != TP_GEN_DRAFT || g->draft->opened != opened ||
 			tp_gen_is_awaited(t, g->draft)) {
-			tp_tree_settle_gen(t, g);
+			tp_gen_let_go(t, g);
 			return;
 		}
+		g->busy--;
 	}
 	tp_gen_finish(t, g, equal);
 }

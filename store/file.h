@@ -105,8 +105,12 @@ void tp_gen_settle_closed(struct tp_tree *t, struct tp_gen *g);
 void tp_gen_await(struct tp_tree *t, struct tp_draft *d, bool another);
 /* One that was on its way to the draft at node (0: none) has come, or never will. */
 void tp_gen_unawait(struct tp_tree *t, uint64_t node);
-/* g's rules changed, or whether it is open: counts it again for what the evictor may take. */
+/* g's rules changed, or whether it is open or busy: counts it again for what the evictor may take. */
 void tp_gen_count_idle(struct tp_tree *t, struct tp_gen *g);
+/* g is busy: it is not evicted, and its content stays. */
+void tp_gen_hold(struct tp_tree *t, struct tp_gen *g);
+/* The opposite; g may be gone afterwards. */
+void tp_gen_let_go(struct tp_tree *t, struct tp_gen *g);
 /* Is one still to be waited for? Then d is looked at again by tp_file_tick(). */
 bool tp_gen_is_awaited(struct tp_tree *t, struct tp_draft *d);
 /* Room is needed: superseded generations that nobody opened give up their content. */

@@ -116,13 +116,26 @@ static void leave_idle(struct tp_tree *t, struct tp_gen *g)
 void tp_gen_count_idle(struct tp_tree *t, struct tp_gen *g)
 {
 	leave_idle(t, g);
-	if (g->state != TP_GEN_PUBLISHED || g->opens > 0 || !tp_heat_holds(&g->heat))
+	if (g->state != TP_GEN_PUBLISHED || g->opens > 0 || g->busy > 0 || !tp_heat_holds(&g->heat))
 		return;
 	g->idle = true;
 	g->pinned = tp_tree_pinned(t, g->object);
 	t->idle_bytes += tp_map_bytes(&g->map);
 	if (g->pinned)
 		t->idle_pinned_bytes += tp_map_bytes(&g->map);
+}
+
+void tp_gen_hold(struct tp_tree *t, struct tp_gen *g)
+{
+	if (g->busy++ == 0)
+		leave_idle(t, g);
+}
+
+void tp_gen_let_go(struct tp_tree *t, struct tp_gen *g)
+{
+	if (--g->busy == 0)
+		tp_gen_count_idle(t, g);
+	tp_tree_settle_gen(t, g);
 }
 
 static void leave_old_list(struct tp_tree *t, struct tp_gen *g)

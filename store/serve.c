@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "store/cleanup.h"
+#include "store/file.h"
 #include "store/tree.h"
 
 struct tp_pin {
@@ -63,7 +64,7 @@ static int pin(void *user, const void *name, size_t name_len, uint64_t generatio
 			.gid = g->object->gid};
 	}
 	p->gen = g;
-	g->busy++;
+	tp_gen_hold(t, g);
 	if (tp_heat_holds(&g->heat))
 		tp_heat_touch(t->heat, &g->heat);
 	*ret = tp_steal_ptr(p);
@@ -86,8 +87,7 @@ static void unpin(void *user, struct tp_pin *p)
 	tp_map_fini(&p->map, t->store->pool);
 	{
 		TP_WRLOCK(&t->lock);
-		p->gen->busy--;
-		tp_tree_settle_gen(t, p->gen);
+		tp_gen_let_go(t, p->gen);
 	}
 	free(p);
 }

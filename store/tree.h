@@ -108,7 +108,7 @@ struct tp_tree {
 	/* Superseded generations that are not open but that the kernel may be about to open, by their heat.link: oldest first. lock */
 	struct tp_list old;
 	_Atomic uint64_t old_bytes;
-	uint64_t idle_bytes; /* lock: of what lies in the order of eviction and is not open */
+	uint64_t idle_bytes; /* lock: of what lies in the order of eviction and is neither open nor busy */
 	uint64_t idle_pinned_bytes; /* lock: of them, pinned */
 	/* Threads that were told ESTALE once and must be served next time. retries_lock. */
 	struct {

@@ -196,6 +196,7 @@ static int explain_file(
 		o->sample		       ? "no, a sample"
 		: tp_tree_pinned(t, o)	       ? "no, pinned"
 		: g->opens		       ? "no, open"
+		: g->busy		       ? "no, held by a look-up"
 		: g->state != TP_GEN_PUBLISHED ? "no, being written"
 					       : "yes");
 	for (const struct tp_draft *d = o->drafts ? o->drafts : g->draft; d; d = d->next)
@@ -270,12 +271,11 @@ static ssize_t get_ours(struct tp_tree *t, uint64_t node, const char *key, char 
 		if (!g || g->state != TP_GEN_PUBLISHED)
 			return -ENODATA;
 		/* It takes a while: without the lock, but it must not go meanwhile. */
-		g->busy++;
+		tp_gen_hold(t, g);
 	}
 	r = checksum(t, g, buf, len);
 	TP_WRLOCK(&t->lock);
-	g->busy--;
-	tp_tree_settle_gen(t, g);
+	tp_gen_let_go(t, g);
 	return r;
 }
 

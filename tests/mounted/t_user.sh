@@ -105,6 +105,17 @@ hit 7 ram
 leading 1"
 is "root's sees all" "$("$TIDEPOOL" lookup "$MNT/cache/private/f")" "hit 7 ram $MNT/cache/private/f
 leading 1"
+exec 5<>"$MNT/.tidepool/lookup"
+echo cache/private/f >&5
+read -r answer <&5
+is "root asks, and is answered" "$answer" "hit 7 ram"
+has "what a look-up found is held" "$("$TIDEPOOL" explain "$MNT/cache/private/f")" "can be evicted: no, held by a look-up"
+exec 5>&-
+let_go()
+{
+	"$TIDEPOOL" explain "$MNT/cache/private/f" | grep -q "can be evicted: yes"
+}
+ok "until it is closed" eventually 10 let_go
 for f in drafts events waits; do
 	fails_with "$f are not for everybody" "Permission denied" as_user cat "$MNT/.tidepool/$f"
 	is "as their modes say" "$(stat -c "%a %u" "$MNT/.tidepool/$f")" "400 0"

@@ -156,7 +156,7 @@ static const char *check_gen(struct check *c, const struct tp_gen *g)
 		"gen %" PRIu64 " is %s", g->node.id, tp_gen_state_name(g));
 	if (g->draft)
 		GOES_ON(check_draft(c, g));
-	HOLDS(g->idle == (g->state == TP_GEN_PUBLISHED && !g->opens && tp_heat_holds(&g->heat)),
+	HOLDS(g->idle == (g->state == TP_GEN_PUBLISHED && !g->opens && !g->busy && tp_heat_holds(&g->heat)),
 		"gen %" PRIu64, g->node.id);
 	HOLDS(!g->idle || g->pinned == tp_tree_pinned(c->tree, g->object), "gen %" PRIu64, g->node.id);
 	c->idle_bytes += g->idle ? tp_map_bytes(&g->map) : 0;

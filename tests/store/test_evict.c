@@ -648,6 +648,40 @@ Test(evict, available_is_what_is_free_or_may_go_and_nothing_that_is_open_written
 	fixture_close(&f);
 }
 
+Test(evict, available_is_nothing_that_is_held_without_being_open)
+{
+	struct fixture f;
+	struct tp_attr attr;
+	struct tp_gen *g;
+	uint64_t node;
+
+	fixture_open(&f, 16 * MIB, NULL);
+	fill(&f, TP_NODE_CACHE, "f", 2, MIB);
+	cr_assert_eq(tp_tree_resolve(f.tree, &f.me, "cache/f0", &attr, &node), 0);
+	{
+		TP_WRLOCK(&f.tree->lock);
+		g = tp_container(tp_tree_node(f.tree, node), struct tp_gen, node);
+		tp_gen_hold(f.tree, g);
+		tp_gen_hold(f.tree, g);
+	}
+	cr_assert_eq(kept(&f), MIB);
+	cr_assert_eq(set_rule(&f, TP_NODE_CACHE, "ttl", "100"), 0);
+	cr_assert_eq(kept(&f), MIB);
+	holds(&f);
+	{
+		TP_WRLOCK(&f.tree->lock);
+		tp_gen_let_go(f.tree, g);
+	}
+	cr_assert_eq(kept(&f), MIB);
+	{
+		TP_WRLOCK(&f.tree->lock);
+		tp_gen_let_go(f.tree, g);
+	}
+	cr_assert_eq(kept(&f), 0);
+	holds(&f);
+	fixture_close(&f);
+}
+
 Test(evict, available_follows_pins_up_to_their_share_of_the_pool)
 {
 	struct fixture f;
