@@ -21,6 +21,10 @@
 
 /* What may be asked in one go. */
 #define QUESTION_BYTES_MAX (16u << 20)
+/* What all look-ups may take together: questions, answers, and what is kept for them. */
+#define LOOKUP_BYTES_MAX (64u << 20)
+/* A line's answer and its place among what is kept take no more than this. */
+#define LINE_BYTES 64u
 
 enum { CONFIG, DRAFTS, EVENTS, HEALTH, LOOKUP, RECONCILE, STATS, STATUS, TIERS, WAITS };
 
@@ -55,6 +59,7 @@ struct tp_control_file {
 	size_t question_len;
 	struct tp_gen **held; /* found, and kept until the file is closed */
 	size_t held_count, held_max;
+	size_t charged;	      /* of controls.lookup_bytes */
 	pthread_mutex_t lock; /* all of it: several may read one descriptor */
 };
 
@@ -194,6 +199,23 @@ static const char *below_mount(struct tp_fs *fs, const char *path)
 	return path + strspn(path, "/");
 }
 
+/* -EDQUOT: together with all others it would be too much. */
+static int charge(struct tp_fs *fs, struct tp_control_file *f, size_t bytes)
+{
+	if (atomic_fetch_add(&fs->controls.lookup_bytes, bytes) + bytes > LOOKUP_BYTES_MAX) {
+		atomic_fetch_sub(&fs->controls.lookup_bytes, bytes);
+		return -EDQUOT;
+	}
+	f->charged += bytes;
+	return 0;
+}
+
+static void uncharge_to(struct tp_fs *fs, struct tp_control_file *f, size_t bytes)
+{
+	atomic_fetch_sub(&fs->controls.lookup_bytes, f->charged - bytes);
+	f->charged = bytes;
+}
+
 /* Finds one object and keeps it. False: it is not there. */
 static bool find(struct tp_fs *fs, struct tp_control_file *f, const char *path, uint64_t *ret_size)
 {
@@ -259,8 +281,13 @@ static int answer(struct tp_fs *fs, struct tp_control_file *f)
 		}
 	}
 	(void)fprintf(out, "leading %" PRIu64 "\n", leading);
+	free(f->question);
+	f->question = NULL;
 	f->question_len = 0;
-	return fclose(out) == 0 ? 0 : -ENOMEM;
+	if (fclose(out) != 0)
+		return -ENOMEM;
+	uncharge_to(fs, f, f->len + f->held_count * 2 * sizeof(struct tp_gen *));
+	return 0;
 }
 
 static size_t copy_text(const struct tp_control_file *f, uint64_t offset, char *buf, size_t len)
@@ -293,7 +320,9 @@ ssize_t tp_control_read(struct tp_fs *fs, struct tp_control_file *f, uint64_t of
 
 int tp_control_write(struct tp_fs *fs, struct tp_control_file *f, const char *buf, size_t len)
 {
+	size_t lines = 1;
 	char *longer;
+	int r;
 	TP_LOCK(&f->lock);
 
 	if (f->node != NODE_LOOKUP)
@@ -302,6 +331,11 @@ int tp_control_write(struct tp_fs *fs, struct tp_control_file *f, const char *bu
 		return -EINVAL;
 	if (len > QUESTION_BYTES_MAX - f->question_len)
 		return -EFBIG;
+	for (size_t i = 0; i < len; i++)
+		lines += buf[i] == '\n';
+	r = charge(fs, f, len + lines * LINE_BYTES);
+	if (r < 0)
+		return r;
 	longer = realloc(f->question, f->question_len + len + 1);
 	if (!longer)
 		return -ENOMEM;
@@ -318,6 +352,7 @@ void tp_control_close(struct tp_fs *fs, struct tp_control_file *f)
 		for (size_t i = 0; i < f->held_count; i++)
 			tp_gen_let_go(fs->tree, f->held[i]);
 	}
+	uncharge_to(fs, f, 0);
 	(void)pthread_mutex_destroy(&f->lock);
 	free(f->held);
 	free(f->question);

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,7 +18,8 @@ struct tp_fs;
 struct tp_control_file;
 
 struct tp_controls {
-	uint64_t made_wall_ns; /* their times */
+	uint64_t made_wall_ns;	     /* their times */
+	_Atomic size_t lookup_bytes; /* that all look-ups together take */
 };
 
 #define TP_NODE_STREAM_BIT (UINT64_C(1) << 63)
@@ -38,7 +40,7 @@ const char *tp_control_name(unsigned i, uint64_t *ret_node);
 int tp_control_open(
 	struct tp_fs *fs, const struct tp_who *who, uint64_t node, int flags, struct tp_control_file **ret);
 ssize_t tp_control_read(struct tp_fs *fs, struct tp_control_file *f, uint64_t offset, char *buf, size_t len);
-/* The whole of buf or -errno. */
+/* The whole of buf or -errno; -EFBIG: too much in one go; -EDQUOT: all look-ups together take too much memory. */
 int tp_control_write(struct tp_fs *fs, struct tp_control_file *f, const char *buf, size_t len);
 /* Has it no position: what is read is not what was written? */
 bool tp_control_is_stream(const struct tp_control_file *f);

@@ -115,6 +115,59 @@ is "twenty thousand in one go" "$(grep -c ^hit <<<"$out") $(grep -c ^miss <<<"$o
 out=$("$TIDEPOOL" lookup - </dev/null)
 is "none at all" "$?$out" 0
 
+if command -v python3 >/dev/null; then
+	ok "all look-ups together take no more than 64 MiB" python3 - "$MNT" "$TP_PID" <<'PY'
+import errno, os, sys
+MNT, pid = sys.argv[1:]
+MIB = 1 << 20
+
+def ask():
+    return os.open(MNT + "/.tidepool/lookup", os.O_RDWR)
+
+def memory():
+    for line in open(f"/proc/{pid}/status"):
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) << 10
+
+def until_full(fd, text):
+    """How many times it could be written, and why not once more."""
+    for n in range(1000):
+        try:
+            assert os.write(fd, text) == len(text)
+        except OSError as e:
+            return n, e.errno
+
+before = memory()
+line = (b"x" * 1023 + b"\n") * 128
+fds = [ask() for _ in range(10)]
+got = [until_full(fd, line) for fd in fds]
+assert [g[1] for g in got[:3]] == [errno.EFBIG] * 3, got
+assert [g[1] for g in got[4:]] == [errno.EDQUOT] * 6, got
+assert sum(g[0] for g in got) * len(line) <= 64 * MIB, got
+# Sanitizers keep what was freed.
+if os.environ.get("TP_SLOW", "1") == "1":
+    assert memory() - before < 80 * MIB, f"{memory() - before} bytes more"
+for fd in fds[3:]:
+    os.close(fd)
+# What is kept counts, too: 16 bytes an object, and what is asked no more once it is answered.
+fd, names, rounds = ask(), b"cache/d/1\n" * 1000, 0
+try:
+    while rounds < 10000:
+        os.write(fd, names)
+        rounds += 1
+        answer = b""
+        while not answer.endswith(b"leading 1000\n"):
+            answer += os.read(fd, 1 << 16)
+except OSError as e:
+    assert e.errno == errno.EDQUOT, e
+assert 300 < rounds < 1000, rounds
+for f in fds[:3] + [fd]:
+    os.close(f)
+fd = ask()
+assert until_full(fd, line)[1] == errno.EFBIG
+PY
+fi
+
 # --- get, set ---
 run get "$MNT/cache/d/1" tier
 is "get one" "$code $out" "0 ram"
