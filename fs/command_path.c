@@ -22,7 +22,7 @@
 #define ATTRIBUTE_PREFIX "user.tidepool."
 #define WARM_BUFFER_BYTES (1u << 20)
 #define WARM_PROGRESS_NS (200 * TP_NS_PER_MS)
-#define LOOKUP_WRITE_BYTES 65536u
+#define LOOKUP_BATCH_BYTES 65536
 
 /* What `get` asks for when no key is given; what an object does not have is left out. */
 static const char *const keys[] = {
@@ -243,24 +243,46 @@ int tp_command_explain(int argc, char **argv)
 	return code;
 }
 
+/* What is asked in one go. */
+struct lookup {
+	struct tp_mounts mount; /* of the first path */
+	char *here;		/* the current directory; NULL: it has no path */
+	char **paths;		/* as given, owned */
+	size_t count, room;
+	FILE *questions; /* memory: the lines that are written */
+	char *text;
+	size_t text_len;
+	uint64_t leading; /* hits before the first miss, of all that was answered */
+	bool missed;
+};
+
+/* What of an absolute path lies below the mount, by its text alone; NULL: that does not tell. */
+static const char *below(const struct tp_mounts *mount, const char *whole)
+{
+	size_t n = mount->mountpoint ? strlen(mount->mountpoint) : 0;
+
+	if (!n || strncmp(whole, mount->mountpoint, n) != 0 || whole[n] != '/')
+		return NULL;
+	for (const char *up = whole; (up = strstr(up, "/..")); up++)
+		if (up[3] == 0 || up[3] == '/')
+			return NULL;
+	whole += n + strspn(whole + n, "/");
+	return *whole ? whole : NULL;
+}
+
 /*
  * The path as its mount names it. Its directories need not exist, so what exists of them is resolved and the rest kept. mount is filled by
- * the first path; -EXDEV: this one is in another. -ENOENT: in no tidepool mount; -EINVAL: it cannot stand on a line; -ENOMEM.
+ * the first path; -EXDEV: this one is in another. -ENOENT: in no tidepool mount; -ENOMEM.
  */
-static int inside(const char *path, struct tp_mounts *mount, char **ret_relative)
+static int resolve(const char *path, struct tp_mounts *mount, char **ret_relative)
 {
 	tp_autofree char *head = strdup(path), *rest = strdup(""), *whole = NULL;
 	struct tp_mounts m;
-	size_t n = mount->mountpoint ? strlen(mount->mountpoint) : 0;
+	size_t n;
 	int r;
 
 	if (!head || !rest)
 		return -ENOMEM;
-	if (strchr(path, '\n'))
-		return -EINVAL;
-	/* Most paths are of this kind, and cost no system call. */
-	if (n && strncmp(path, mount->mountpoint, n) == 0 && path[n] == '/' && !strstr(path + n, "/."))
-		return (*ret_relative = strdup(path + n + 1)) ? 0 : -ENOMEM;
 	while (!(whole = tp_mounts_resolve(head)) && (errno == ENOENT || errno == ENOTDIR)) {
 		char *slash = strrchr(head, '/'), *longer;
 
@@ -290,21 +312,109 @@ static int inside(const char *path, struct tp_mounts *mount, char **ret_relative
 	return r;
 }
 
-/* What is asked in one go. */
-struct lookup {
-	struct tp_mounts mount;
-	char **paths; /* as given, owned */
-	size_t count, room;
-	FILE *questions; /* memory: the lines that are written */
-	char *text;
-	size_t text_len;
-};
+/* The same, without a system call for most of many paths. -EINVAL: it cannot stand on a line. */
+static int inside(struct lookup *l, const char *path, char **ret_relative)
+{
+	tp_autofree char *whole = NULL, *resolved = NULL;
+	const char *text;
+	int r = 0;
+
+	if (strchr(path, '\n'))
+		return -EINVAL;
+	if (asprintf(&whole, "%s%s%s", *path == '/' || !l->here ? "" : l->here,
+		    *path == '/' || !l->here ? "" : "/", path) < 0) {
+		whole = NULL;
+		return -ENOMEM;
+	}
+	if (!below(&l->mount, whole))
+		r = resolve(path, &l->mount, &resolved);
+	if (r < 0)
+		return r;
+	/* The first path is treated as those that follow. */
+	text = below(&l->mount, whole);
+	*ret_relative = text ? strdup(text) : tp_steal_ptr(resolved);
+	return *ret_relative ? 0 : -ENOMEM;
+}
+
+/* 0 or -errno. */
+static int write_all(int fd, const char *text, size_t len)
+{
+	while (len) {
+		ssize_t done = write(fd, text, len);
+
+		if (done < 0 && errno != EINTR)
+			return -errno;
+		if (done > 0) {
+			text += done;
+			len -= (size_t)done;
+		}
+	}
+	return 0;
+}
+
+/* Asks, and prints an answer for each path. Returns what to exit with. */
+static int lookup_run(struct lookup *l)
+{
+	tp_autofree char *where = NULL, *line = NULL;
+	tp_autoclose int fd = -1;
+	size_t size = 0, n = 0;
+	FILE *answers = NULL;
+	int code = 0, r;
+
+	if (asprintf(&where, "%s/.tidepool/lookup", l->mount.mountpoint) < 0)
+		where = NULL;
+	fd = where ? open(where, O_RDWR | O_CLOEXEC) : -1;
+	r = fd < 0 ? -errno : write_all(fd, l->text, l->text_len);
+	if (r == 0) {
+		answers = fdopen(fd, "r");
+		r = answers ? 0 : -errno;
+	}
+	if (r < 0)
+		return tp_command_fail(
+			"lookup", 1, "%s/.tidepool/lookup: %s", l->mount.mountpoint, strerror(-r));
+	(void)tp_steal_fd(&fd);
+	for (; n < l->count && getline(&line, &size, answers) > 0; n++) {
+		line[strcspn(line, "\n")] = 0;
+		(void)printf("%s %s\n", line, l->paths[n]);
+		l->missed |= strncmp(line, "hit ", 4) != 0;
+		l->leading += !l->missed;
+	}
+	if (n < l->count)
+		code = tp_command_fail("lookup", 1, "%zu of %zu paths were answered", n, l->count);
+	(void)fclose(answers);
+	return code;
+}
+
+/* Forgets what has been added. */
+static void lookup_clear(struct lookup *l)
+{
+	if (l->questions)
+		(void)fclose(l->questions);
+	l->questions = NULL;
+	free(l->text);
+	l->text = NULL;
+	while (l->count)
+		free(l->paths[--l->count]);
+}
+
+/* Asks what has been added. Returns what to exit with. */
+static int lookup_flush(struct lookup *l)
+{
+	int code = 0;
+
+	if (l->questions && fflush(l->questions) != 0)
+		code = tp_command_fail("lookup", 1, "out of memory");
+	else if (l->count)
+		code = lookup_run(l);
+	lookup_clear(l);
+	return code;
+}
 
 /* Returns 0, or what to exit with, after an error was said. */
 static int lookup_add(struct lookup *l, const char *path)
 {
 	tp_autofree char *relative = NULL;
-	int r = inside(path, &l->mount, &relative);
+	int r = inside(l, path, &relative);
 
 	if (r == -ENOENT)
 		return tp_command_fail("lookup", 1, "%s: it is in no tidepool mount", path);
@@ -322,12 +432,18 @@ static int lookup_add(struct lookup *l, const char *path)
 			r = -ENOMEM;
 		}
 	}
+	if (r == 0 && !l->questions) {
+		l->questions = open_memstream(&l->text, &l->text_len);
+		r = l->questions ? 0 : -ENOMEM;
+	}
 	if (r == 0) {
 		l->paths[l->count] = strdup(path);
 		r = l->paths[l->count] && fprintf(l->questions, "%s\n", relative) > 0 ? 0 : -ENOMEM;
 		l->count += l->paths[l->count] != NULL;
 	}
-	return r < 0 ? tp_command_fail("lookup", 1, "%s: %s", path, strerror(-r)) : 0;
+	if (r < 0)
+		return tp_command_fail("lookup", 1, "%s: %s", path, strerror(-r));
+	return ftell(l->questions) < LOOKUP_BATCH_BYTES ? 0 : lookup_flush(l);
 }
 
 static int lookup_add_stdin(struct lookup *l)
@@ -346,64 +462,6 @@ static int lookup_add_stdin(struct lookup *l)
 	return code;
 }
 
-/* Writes whole lines, as many at a time as fit into one request. 0 or -errno. */
-static int write_lines(int fd, const char *text, size_t len)
-{
-	while (len) {
-		size_t n = len;
-		ssize_t done;
-
-		if (n > LOOKUP_WRITE_BYTES)
-			for (n = LOOKUP_WRITE_BYTES; n > 1 && text[n - 1] != '\n';)
-				n--;
-		done = write(fd, text, n);
-		if (done < 0 && errno != EINTR)
-			return -errno;
-		if (done > 0) {
-			text += done;
-			len -= (size_t)done;
-		}
-	}
-	return 0;
-}
-
-/* Asks, and prints an answer for each path. Returns what to exit with. */
-static int lookup_run(const struct lookup *l)
-{
-	tp_autofree char *where = NULL, *line = NULL;
-	tp_autoclose int fd = -1;
-	size_t size = 0, n = 0;
-	FILE *answers = NULL;
-	int code = 0, r;
-
-	if (asprintf(&where, "%s/.tidepool/lookup", l->mount.mountpoint) < 0)
-		where = NULL;
-	fd = where ? open(where, O_RDWR | O_CLOEXEC) : -1;
-	r = fd < 0 ? -errno : write_lines(fd, l->text, l->text_len);
-	if (r == 0) {
-		answers = fdopen(fd, "r");
-		r = answers ? 0 : -errno;
-	}
-	if (r < 0)
-		return tp_command_fail(
-			"lookup", 1, "%s/.tidepool/lookup: %s", l->mount.mountpoint, strerror(-r));
-	(void)tp_steal_fd(&fd);
-	while (getline(&line, &size, answers) > 0) {
-		line[strcspn(line, "\n")] = 0;
-		if (n < l->count)
-			(void)printf("%s %s\n", line, l->paths[n]);
-		else
-			(void)printf("%s\n", line);
-		if (n < l->count && strncmp(line, "hit ", 4) != 0)
-			code = 1;
-		n++;
-	}
-	if (ferror(answers) || n < l->count)
-		code = tp_command_fail("lookup", 1, "%zu of %zu paths were answered", n, l->count);
-	(void)fclose(answers);
-	return code;
-}
-
 int tp_command_lookup(int argc, char **argv)
 {
 	int first = arguments(argc, argv, 1, "a path, or - for standard input, is missing"), code = 0;
@@ -411,19 +469,21 @@ int tp_command_lookup(int argc, char **argv)
 
 	if (first < 0)
 		return 2;
-	l.questions = open_memstream(&l.text, &l.text_len);
-	if (!l.questions)
-		return tp_command_fail("lookup", 1, "out of memory");
+	l.here = getcwd(NULL, 0);
+	if (l.here && strcmp(l.here, "/") == 0)
+		l.here[0] = 0;
 	for (int i = first; i < argc && code == 0; i++)
 		code = strcmp(argv[i], "-") == 0 ? lookup_add_stdin(&l) : lookup_add(&l, argv[i]);
-	if (fclose(l.questions) != 0 && code == 0)
-		code = tp_command_fail("lookup", 1, "out of memory");
-	if (code == 0 && l.count)
-		code = lookup_run(&l);
-	for (size_t i = 0; i < l.count; i++)
-		free(l.paths[i]);
+	if (code == 0)
+		code = lookup_flush(&l);
+	/* None was asked for: nothing to say. */
+	if (code == 0 && l.mount.mountpoint) {
+		(void)printf("leading %" PRIu64 "\n", l.leading);
+		code = l.missed;
+	}
+	lookup_clear(&l);
 	free(l.paths);
-	free(l.text);
+	free(l.here);
 	tp_mounts_fini(&l.mount);
 	return code;
 }

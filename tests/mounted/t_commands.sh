@@ -114,6 +114,20 @@ out=$(for i in {1..20000}; do echo "$MNT/cache/many/$i"; done | "$TIDEPOOL" look
 is "twenty thousand in one go" "$(grep -c ^hit <<<"$out") $(grep -c ^miss <<<"$out") $(tail -n 1 <<<"$out")" "300 19700 leading 300"
 out=$("$TIDEPOOL" lookup - </dev/null)
 is "none at all" "$?$out" 0
+# Names that nobody has are looked up without asking the mount for each of them.
+long=$(printf '%085d' 0)
+before=$(stat_of 'tidepool_fuse_requests_total{op="LOOKUP"}')
+out=$(cd "$MNT/cache" && {
+	seq -f 'many/%.0f' 300
+	seq -f "./no/$long/%09.0f" 400000
+	echo many/1
+} | "$TIDEPOOL" lookup - | awk '{ n[$1]++ } END { print n["hit"], n["miss"], $0 }')
+is "four hundred thousand long ones" "$out" "301 400000 leading 300"
+after=$(stat_of 'tidepool_fuse_requests_total{op="LOOKUP"}')
+[ $((after - before)) -lt 100 ]
+is "cost few requests" $? 0
+run lookup "$MNT/cache/d/1" "$MNT/"
+is "the mount itself is none" "$code $(wc -l <<<"$err")" "1 1"
 
 if command -v python3 >/dev/null; then
 	ok "all look-ups together take no more than 64 MiB" python3 - "$MNT" "$TP_PID" <<'PY'
