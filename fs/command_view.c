@@ -14,6 +14,7 @@
 #include "fs/command.h"
 #include "fs/daemon.h"
 #include "fs/mounts.h"
+#include "fs/utf8.h"
 #include "store/cleanup.h"
 #include "store/clock.h"
 #include "store/peek.h"
@@ -33,20 +34,27 @@ struct metrics {
 	uint64_t taken_ns;
 };
 
+/* JSON is UTF-8: a byte that is none stands as the text \xNN. */
 static void print_json_string(const char *s)
 {
+	size_t left = strlen(s), len;
+
 	(void)putchar('"');
-	for (; *s; s++) {
+	for (; left; s += len, left -= len) {
 		unsigned char c = (unsigned char)*s;
 
-		if (c == '"' || c == '\\')
+		len = tp_utf8_len(s, left);
+		if (len == 0)
+			(void)printf("\\\\x%02x", c);
+		else if (c == '"' || c == '\\')
 			(void)printf("\\%c", c);
 		else if (c == '\n')
 			(void)fputs("\\n", stdout);
 		else if (c < 0x20)
 			(void)printf("\\u%04x", c);
 		else
-			(void)putchar(c);
+			(void)fwrite(s, 1, len, stdout);
+		len += len == 0;
 	}
 	(void)putchar('"');
 }

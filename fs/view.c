@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fs/ops.h"
+#include "fs/utf8.h"
 #include "store/cleanup.h"
 #include "store/evict.h"
 #include "store/file.h"
@@ -161,14 +162,18 @@ static void count_wait(const struct tp_wait *w, void *user)
 
 static void print_label(const struct tp_name *n, FILE *out)
 {
-	/* Prometheus' own escapes. */
-	for (unsigned i = 0; i < n->len; i++) {
-		if (n->bytes[i] == '\n')
+	/* Prometheus' own escapes, and what is no UTF-8 as \xNN, as it stands in the events: with the backslash, so that no two names are the same. */
+	for (size_t i = 0, len; i < n->len; i += len) {
+		len = tp_utf8_len(n->bytes + i, n->len - i);
+		if (len == 0 || n->bytes[i] == '\\')
+			(void)fprintf(out, "\\\\x%02x", (unsigned char)n->bytes[i]);
+		else if (n->bytes[i] == '\n')
 			(void)fputs("\\n", out);
-		else if (n->bytes[i] == '"' || n->bytes[i] == '\\')
-			(void)fprintf(out, "\\%c", n->bytes[i]);
+		else if (n->bytes[i] == '"')
+			(void)fputs("\\\"", out);
 		else
-			(void)fputc(n->bytes[i], out);
+			(void)fwrite(n->bytes + i, 1, len, out);
+		len += len == 0;
 	}
 }
 

@@ -82,6 +82,29 @@ is "top --json" $code 0
 if command -v python3 >/dev/null; then
 	ok "is JSON" python3 -c 'import json, sys; o = json.loads(sys.argv[1]); assert o["seconds"] > 0 and o["per_second"]' "$out"
 fi
+if command -v python3 >/dev/null; then
+	ok "all of it is UTF-8, whatever directories are called" python3 - "$TIDEPOOL" "$MNT" <<'PY'
+import json, os, re, subprocess, sys
+tidepool, mnt = sys.argv[1:]
+names = {b"bad\xff": r"bad\\xff", b"bad\\xff": r"bad\\x5cxff", b"bad\xfe": r"bad\\xfe", b"cut\xe2\x82": r"cut\\xe2\\x82",
+         b"new\nline": r"new\nline", b'quo"te': r"quo\"te", "fünf €".encode(): "fünf €", b"\xed\xa0\x80": r"\\xed\\xa0\\x80"}
+for n in names:
+    os.mkdir(os.fsencode(mnt) + b"/cache/" + n)
+text = open(mnt + "/.tidepool/stats", "rb").read().decode("utf-8", "strict")
+labels = re.findall(r'^tidepool_directory_uses_total\{directory="((?:[^"\\\n]|\\[\\"n])*)",result="miss"\} \d+$', text, re.M)
+assert len(labels) == len(set(labels)), labels
+for label in names.values():
+    assert label in labels, (label, labels)
+for command in (["status", "--json"], ["top", "--json", "-n", "1", "-d", "0.05"]):
+    out = subprocess.run([tidepool, *command, mnt], stdout=subprocess.PIPE, check=True).stdout.decode("utf-8", "strict")
+    o = json.loads(out)
+    got = o["stats"] if "stats" in o else o["per_second"]
+    for label in names.values():
+        assert f'tidepool_directory_uses_total{{directory="{label}",result="hit"}}' in got, label
+for n in names:
+    os.rmdir(os.fsencode(mnt) + b"/cache/" + n)
+PY
+fi
 for bad in "-n 0" "-d x" "-d 0" "-n"; do
 	# shellcheck disable=SC2086
 	run top $bad
@@ -262,4 +285,8 @@ is "as JSON" $code 0
 if command -v python3 >/dev/null; then
 	ok "it is JSON" python3 -c 'import json, sys; o = json.loads(sys.argv[1]); assert o["mounted"] is False and len(o["uuid"]) == 36 and o["names"] > 0, o' "$out"
 fi
+mv "$STATE" "$STATE"$'\xff'
+run status --json "$STATE"$'\xff'
+mv "$STATE"$'\xff' "$STATE"
+has "a name that is no UTF-8 is escaped" "$out" '"state":"[^"]*\\\\xff",'
 is "nothing in it was changed" "$(cd "$STATE" && find . -type f -exec sha256sum {} + | sort)" "$sums"
