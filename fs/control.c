@@ -55,6 +55,8 @@ struct tp_control_file {
 	char *text;	   /* a view's text, or the answer to what was asked */
 	size_t len;
 	size_t read; /* lookup: how much of the answer was read */
+	/* events: the offset behind what was read last, and where that is in the stream */
+	uint64_t next, next_event;
 	char *question;
 	size_t question_len;
 	struct tp_gen **held; /* found, and kept until the file is closed */
@@ -300,6 +302,20 @@ static size_t copy_text(const struct tp_control_file *f, uint64_t offset, char *
 	return len;
 }
 
+static ssize_t read_events(
+	struct tp_fs *fs, struct tp_control_file *f, uint64_t offset, char *buf, size_t len)
+{
+	/* Who was taken further on, since lines were not kept any more, goes on from there. */
+	uint64_t event = offset == f->next ? f->next_event : offset;
+	ssize_t n = tp_events_read(fs->store->events, &event, buf, len);
+
+	if (n >= 0) {
+		f->next = offset + (uint64_t)n;
+		f->next_event = event + (uint64_t)n;
+	}
+	return n;
+}
+
 ssize_t tp_control_read(struct tp_fs *fs, struct tp_control_file *f, uint64_t offset, char *buf, size_t len)
 {
 	size_t n;
@@ -307,7 +323,7 @@ ssize_t tp_control_read(struct tp_fs *fs, struct tp_control_file *f, uint64_t of
 	TP_LOCK(&f->lock);
 
 	if (f->node == NODE_EVENTS)
-		return tp_events_read(fs->store->events, offset, buf, len);
+		return read_events(fs, f, offset, buf, len);
 	if (f->node != NODE_LOOKUP)
 		return (ssize_t)copy_text(f, offset, buf, len);
 	r = answer(fs, f);

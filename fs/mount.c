@@ -270,7 +270,7 @@ static void log_events(struct mount *m)
 
 	if (!m->foreground || !m->store->events)
 		return;
-	while ((n = tp_events_read(m->store->events, m->logged, buf, sizeof(buf))) > 0) {
+	while ((n = tp_events_read(m->store->events, &m->logged, buf, sizeof(buf))) > 0) {
 		(void)!fwrite(buf, 1, (size_t)n, stderr);
 		m->logged += (uint64_t)n;
 	}

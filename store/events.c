@@ -371,25 +371,21 @@ void tp_events_crashed(struct tp_events *e)
 uint64_t tp_events_size(struct tp_events *e)
 {
 	TP_LOCK(&e->file);
-	return e->old_size + e->size;
+	return e->cut + e->old_size + e->size;
 }
 
-uint64_t tp_events_cut(struct tp_events *e)
-{
-	TP_LOCK(&e->file);
-	return e->cut;
-}
-
-ssize_t tp_events_read(struct tp_events *e, uint64_t offset, void *buf, size_t len)
+ssize_t tp_events_read(struct tp_events *e, uint64_t *offset, void *buf, size_t len)
 {
 	size_t done = 0;
+	uint64_t kept;
 
 	TP_LOCK(&e->file);
-	if (offset > e->old_size + e->size)
-		offset = 0;
-	while (done < len && offset < e->old_size + e->size) {
-		bool old = offset < e->old_size;
-		uint64_t at = old ? offset : offset - e->old_size;
+	if (*offset < e->cut)
+		*offset = e->cut;
+	kept = *offset - e->cut;
+	while (done < len && kept < e->old_size + e->size) {
+		bool old = kept < e->old_size;
+		uint64_t at = old ? kept : kept - e->old_size;
 		uint64_t left = (old ? e->old_size : e->size) - at;
 		size_t want = len - done < left ? len - done : (size_t)left;
 		ssize_t n = pread(old ? e->old_fd : e->fd, (char *)buf + done, want, (off_t)at);
@@ -401,7 +397,7 @@ ssize_t tp_events_read(struct tp_events *e, uint64_t offset, void *buf, size_t l
 		if (!n)
 			break; /* somebody made the file shorter */
 		done += (size_t)n;
-		offset += (uint64_t)n;
+		kept += (uint64_t)n;
 	}
 	return (ssize_t)done;
 }

@@ -4,11 +4,11 @@
  *
  * Lines are kept in STATE/events (rotated once to STATE/events.1 at size_max_bytes), so that they are there
  * after a crash, and can be read back as one growing stream by offset: the stream's offset 0 is the first
- * byte that is still kept. Rotation drops the oldest file, and then all offsets are lower by its length:
- * tp_events_cut() says by how much since open. A reader that does not care finds itself further on, or, when
- * its offset is beyond the new end, at offset 0. A line is "2026-11-27T00:30:32.123456789Z KIND text" with
- * blanks, control characters and backslashes of names in text escaped as \xNN by the caller through
- * tp_events_quote(). A line that was torn by a crash is ended. One process writes.
+ * byte that was kept at open, and an offset means the same byte until close. Rotation drops the oldest file:
+ * who reads below what is kept gets the oldest line that is. A line is
+ * "2026-11-27T00:30:32.123456789Z KIND text" with blanks, control characters and backslashes of names in text
+ * escaped as \xNN by the caller through tp_events_quote(). A line that was torn by a crash is ended. One
+ * process writes.
  *
  * Saying is a copy into a buffer of a fixed size, so that it may be done with any lock held; tp_events_flush()
  * brings what was said into the stream, and is called where no lock is held, before anybody is answered whose
@@ -54,12 +54,10 @@ void tp_events_flush(struct tp_events *e);
  */
 void tp_events_crashed(struct tp_events *e);
 
-/* The length of the stream so far. What was not flushed is not in the stream. */
+/* The length of the stream so far, with what is not kept any more: grows only. What was not flushed is not in the stream. */
 uint64_t tp_events_size(struct tp_events *e);
-/* Bytes that rotation took from the front since open. Grows only. */
-uint64_t tp_events_cut(struct tp_events *e);
-/* Bytes read from offset on, 0 at the end, or -errno. */
-ssize_t tp_events_read(struct tp_events *e, uint64_t offset, void *buf, size_t len);
+/* Bytes read from *offset on, which is moved to the oldest line that is kept when it is below; 0 at the end, or -errno. */
+ssize_t tp_events_read(struct tp_events *e, uint64_t *offset, void *buf, size_t len);
 /* Lines that could not be kept. */
 uint64_t tp_events_dropped(struct tp_events *e);
 /*

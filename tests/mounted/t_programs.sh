@@ -165,6 +165,40 @@ exec 7>&-
 kill $tail
 wait $tail 2>/dev/null
 
+# tail -f of the events, which are rotated meanwhile. A file whose bytes do not change says so, in nearly 4 KiB with a name like this.
+name=$(printf '\001%.0s' {1..250})
+deep=$MNT/cache/$name/$name/$name/${name:0:200}
+mkdir -p "$deep"
+tail -n 0 -s 0.02 -f "$MNT/.tidepool/events" >"$TP_DIR/tailed" 2>"$TP_DIR/tail.err" &
+tail=$!
+# The first ones tell when it has begun.
+begun()
+{
+	echo x >"$deep/first"
+	grep -q /first "$TP_DIR/tailed"
+}
+events_tailed()
+{
+	tail -n 1 "$TP_DIR/tailed" | grep -q "/n$i\$"
+}
+ok "tail -f of the events" eventually 60 begun
+for i in {1000..4499}; do
+	echo x >"$deep/n$i"
+	echo x >"$deep/n$i"
+	[ $((i % 100)) != 99 ] || eventually 60 events_tailed || break
+done
+kill $tail
+wait $tail 2>/dev/null
+is "tail -f of the events shows each line once" "$(grep -o '/n[0-9]*$' "$TP_DIR/tailed")" "$(printf '/n%s\n' {1000..4499})"
+is "and says nothing" "$(cat "$TP_DIR/tail.err")" ""
+cat "$MNT/.tidepool/events" >"$TP_DIR/kept"
+kept=$(stat -c %s "$TP_DIR/kept")
+ok "the events were rotated" test "$kept" -lt "$(stat -c %s "$MNT/.tidepool/events")"
+ok "what is kept begins with a whole line" grep -q "^$(date -u +%Y)-.*Z dedup " <(head -n 1 "$TP_DIR/kept")
+is "and ends with the last" "$(tail -n 1 "$TP_DIR/kept")" "$(tail -n 1 "$MNT/.tidepool/events")"
+is "each once" "$(grep -o '/n[0-9]*$' "$TP_DIR/kept" | uniq -d)" ""
+rm -r "$MNT/cache/$name"
+
 (
 	flock 9
 	echo "under a lock" >locked

@@ -28,6 +28,11 @@ static struct tp_events *opened(const char *state, uint64_t size_max_bytes)
 	return e;
 }
 
+static ssize_t read_at(struct tp_events *e, uint64_t offset, char *buf, size_t len)
+{
+	return tp_events_read(e, &offset, buf, len);
+}
+
 /* The whole stream; to be freed. */
 static char *stream(struct tp_events *e)
 {
@@ -38,7 +43,7 @@ static char *stream(struct tp_events *e)
 	len = tp_events_size(e);
 	text = malloc(len + 1);
 
-	cr_assert_eq(tp_events_read(e, 0, text, len), (ssize_t)len);
+	cr_assert_eq(read_at(e, 0, text, len), (ssize_t)len);
 	text[len] = 0;
 	return text;
 }
@@ -111,7 +116,6 @@ Test(events, lines_are_there_after_opening_again)
 	tp_events_say(e, "one", "1");
 	tp_events_close(e);
 	e = opened(dir.path, 4096);
-	cr_assert_eq(tp_events_cut(e), 0);
 	tp_events_say(e, "two", "2");
 	assert_stream(e, TIME "one 1\n" TIME "two 2\n");
 	tp_events_close(e);
@@ -141,29 +145,37 @@ static void check_rotation(const char *state)
 {
 	struct tp_events *e = opened(state, 100);
 	char line[41] = "";
+	uint64_t offset = 40;
 
 	for (int i = 0; i < 4; i++)
 		say_number(e, i);
 	/* Two lines a file. */
 	cr_assert_eq(tp_events_size(e), 160);
-	cr_assert_eq(tp_events_cut(e), 0);
+	cr_assert_eq(tp_events_read(e, &offset, line, 40), 40);
+	cr_assert_str_eq(line, TIME "n 000001\n");
+	cr_assert_eq(offset, 40);
 	say_number(e, 4);
-	cr_assert_eq(tp_events_size(e), 120);
-	cr_assert_eq(tp_events_cut(e), 80);
-	cr_assert_eq(tp_events_read(e, 0, line, 40), 40);
+	cr_assert_eq(tp_events_size(e), 200);
+	/* What is not kept any more is skipped, whatever is read of it. */
+	cr_assert_eq(tp_events_read(e, &offset, line, 40), 40);
 	cr_assert_str_eq(line, TIME "n 000002\n");
+	cr_assert_eq(offset, 80);
+	cr_assert_eq(tp_events_read(e, &(uint64_t){79}, line, 40), 40);
+	cr_assert_str_eq(line, TIME "n 000002\n");
+	/* What is kept has the offset that it had. */
+	cr_assert_eq(read_at(e, 120, line, 40), 40);
+	cr_assert_str_eq(line, TIME "n 000003\n");
 	/* Over the border of the files. */
-	cr_assert_eq(tp_events_read(e, 60, line, 40), 40);
+	cr_assert_eq(read_at(e, 140, line, 40), 40);
 	cr_assert_eq(strncmp(line + 20, TIME, 20), 0);
-	/* At the end there is nothing; beyond it the stream begins again. */
-	cr_assert_eq(tp_events_read(e, 120, line, 40), 0);
-	cr_assert_eq(tp_events_read(e, 160, line, 40), 40);
-	cr_assert_str_eq(line, TIME "n 000002\n");
+	/* At the end there is nothing, nor beyond it. */
+	cr_assert_eq(read_at(e, 200, line, 40), 0);
+	cr_assert_eq(read_at(e, 240, line, 40), 0);
 	cr_assert_eq(tp_events_dropped(e), 0);
 	tp_events_close(e);
 }
 
-Test(events, rotation_drops_the_oldest_file_and_shifts_the_offsets)
+Test(events, rotation_drops_the_oldest_file_and_leaves_the_offsets)
 {
 	SCRATCH(dir);
 	struct tp_events *e;
