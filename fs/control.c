@@ -26,7 +26,7 @@
 /* A line's answer and its place among what is kept take no more than this. */
 #define LINE_BYTES 64u
 
-enum { CONFIG, DRAFTS, EVENTS, HEALTH, LOOKUP, RECONCILE, STATS, STATUS, TIERS, WAITS };
+enum { CONFIG, DRAFTS, EVENTS, EVICTED, HEALTH, LOOKUP, RECONCILE, STATS, STATUS, TIERS, WAITS };
 
 static const struct view {
 	const char *name;
@@ -36,6 +36,7 @@ static const struct view {
 	[CONFIG] = {"config", tp_view_config},
 	[DRAFTS] = {"drafts", tp_view_drafts, .secret = true},
 	[EVENTS] = {"events", NULL, .secret = true},
+	[EVICTED] = {"evicted", tp_view_evicted, .secret = true},
 	[HEALTH] = {"health", tp_view_health},
 	[LOOKUP] = {"lookup", NULL},
 	[RECONCILE] = {"reconcile", tp_view_reconcile},

@@ -98,6 +98,11 @@ void tp_view_drafts(struct tp_fs *fs, uint64_t node, FILE *out)
 	}
 }
 
+void tp_view_evicted(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	(void)tp_evictor_print_victims(fs->store->evictor, out);
+}
+
 /* One line per trouble; the number of lines. */
 static unsigned print_troubles(struct tp_fs *fs, FILE *out)
 {

@@ -11,6 +11,7 @@ struct tp_fs;
 
 void tp_view_config(struct tp_fs *fs, uint64_t node, FILE *out);
 void tp_view_drafts(struct tp_fs *fs, uint64_t node, FILE *out);
+void tp_view_evicted(struct tp_fs *fs, uint64_t node, FILE *out);
 void tp_view_health(struct tp_fs *fs, uint64_t node, FILE *out);
 void tp_view_reconcile(struct tp_fs *fs, uint64_t node, FILE *out);
 void tp_view_stats(struct tp_fs *fs, uint64_t node, FILE *out);

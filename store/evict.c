@@ -11,10 +11,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "store/cleanup.h"
 #include "store/file.h"
+#include "store/trail.h"
 #include "store/tree.h"
 
 #define BATCH_MAX 128u
@@ -46,7 +49,8 @@ struct tp_evictor {
 	_Atomic bool has_waiters;
 	_Atomic uint64_t pending_bytes; /* changed with tree.lock held exclusively */
 	uint64_t high_pages,
-		low_pages; /* free pages: below the first it is above `high`, at the second at `low` */
+		low_pages;     /* free pages: below the first it is above `high`, at the second at `low` */
+	struct tp_trail trail; /* the names of victims */
 };
 
 /* Victims whose names are gone and of which the kernel is being told. */
@@ -122,6 +126,27 @@ static uint64_t pinned_max(struct tp_evictor *e)
 	return tp_pool_size_pages(e->store->pool) * TP_PAGE_BYTES * PINNED_PCT_MAX / 100;
 }
 
+/* "TIME PATH" for each name of a victim. */
+static void note_names(struct tp_evictor *e, const struct tp_object *o)
+{
+	struct tp_tree *t = e->store->tree;
+	time_t now_s = (time_t)(tp_wall_ns(e->store->clock) / TP_NS_PER_S);
+	char path[PATH_MAX + NAME_MAX + 2], line[4 * sizeof(path) + 64];
+	struct tm tm;
+
+	(void)gmtime_r(&now_s, &tm);
+	for (const struct tp_name *n = o->names; n; n = n->next_of_object) {
+		size_t len = strftime(line, 64, "%Y-%m-%dT%H:%M:%SZ ", &tm);
+
+		(void)tp_tree_path_locked(t, n->parent->node.id, path, PATH_MAX);
+		(void)snprintf(path + strlen(path), NAME_MAX + 2, "/%.*s", (int)n->len, n->bytes);
+		(void)tp_events_quote(path, strlen(path), line + len, sizeof(line) - len - 1);
+		len += strlen(line + len);
+		line[len++] = '\n';
+		tp_trail_add(&e->trail, line, len);
+	}
+}
+
 /* Takes the names of victims away until `bytes` will be free or nothing may go. */
 static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, bool needed, struct batch *b)
 {
@@ -161,6 +186,7 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 		/* What a quota counts, or what will be free. */
 		got = below_node ? got + tp_map_pages(&g->map) * TP_PAGE_BYTES : b->bytes;
 		tp_heat_evict(t->heat, victim, tp_gen_heat_key(g->object));
+		note_names(e, g->object);
 		tp_tree_drop_object(t, g->object);
 	}
 	atomic_fetch_add(&e->pending_bytes, b->bytes);
@@ -549,6 +575,7 @@ int tp_evictor_new(struct tp_store *s, struct tp_evictor **ret)
 	e->high_pages = pages - pages * s->options.high_pct / 100;
 	e->low_pages = pages - pages * s->options.low_pct / 100;
 	tp_list_init(&e->waiters);
+	tp_trail_init(&e->trail);
 	(void)pthread_condattr_init(&attr);
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	(void)pthread_mutex_init(&e->lock, NULL);
@@ -585,6 +612,7 @@ void tp_evictor_free(struct tp_evictor *e)
 	assert(tp_list_empty(&e->waiters));
 	(void)pthread_mutex_destroy(&e->lock);
 	(void)pthread_cond_destroy(&e->wake);
+	tp_trail_fini(&e->trail);
 	free(e->heap);
 	free(e);
 }
@@ -650,4 +678,14 @@ uint64_t tp_evictor_available_bytes(struct tp_evictor *e)
 uint64_t tp_evictor_pending_bytes(struct tp_evictor *e)
 {
 	return atomic_load(&e->pending_bytes);
+}
+
+int tp_evictor_print_victims(struct tp_evictor *e, FILE *out)
+{
+	tp_autofree char *text = malloc(TP_TRAIL_BYTES);
+	size_t len = text ? tp_trail_copy(&e->trail, text) : 0;
+
+	if (!text)
+		return -ENOMEM;
+	return fwrite(text, 1, len, out) == len ? 0 : -EIO;
 }

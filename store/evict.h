@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "store/list.h"
 
@@ -47,3 +48,5 @@ size_t tp_evictor_expiries(struct tp_evictor *e);
 uint64_t tp_evictor_available_bytes(struct tp_evictor *e);
 /* Bytes that are on their way to being free. */
 uint64_t tp_evictor_pending_bytes(struct tp_evictor *e);
+/* The names that were evicted last, a line "TIME PATH" for each, oldest first: as many as half a MiB holds. -ENOMEM, -EIO. */
+int tp_evictor_print_victims(struct tp_evictor *e, FILE *out);
