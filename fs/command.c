@@ -88,8 +88,8 @@ const struct tp_command tp_commands[] = {
 		.name = "explain",
 		.usage = "PATH...",
 		.summary = "say where an object is, who holds it, or why it is not there",
-		.text = "Of a name that is not there it prints who writes it now, and the last events\n"
-			"that name it, and exits with 1.\n",
+		.text = "Of a name that is not there it prints who writes it now, when it was evicted and\n"
+			"the last events that name it, and exits with 1.\n",
 		.run = tp_command_explain,
 	},
 	{

@@ -169,24 +169,34 @@ int tp_command_set(int argc, char **argv)
 	return code;
 }
 
-/* Prints the last lines of a control file that are about a name, at most max, or that it may not be read. Returns how many. */
-static unsigned print_about(const struct tp_mounts *m, const char *file, const char *name, unsigned max)
+/* Does line name the path, which is quoted and so has no blanks, as a whole word? "PATH: why" is one, too. */
+static bool is_about(const char *line, const char *path)
+{
+	size_t n = strlen(path);
+
+	for (const char *at = strstr(line, path); at; at = strstr(at + 1, path))
+		if ((at == line || at[-1] == ' ') &&
+			(at[n] == ' ' || at[n] == '\n' || (at[n] == ':' && at[n + 1] == ' ')))
+			return true;
+	return false;
+}
+
+/* Prints the last lines of a control file that are about a path, at most max. Returns how many. */
+static unsigned print_about(const struct tp_mounts *m, const char *file, const char *quoted, unsigned max)
 {
 	tp_autofree char *where = NULL, *line = NULL;
 	tp_autofree char **last = calloc(max, sizeof(*last));
-	char quoted[4 * 256 + 1];
 	size_t size = 0;
 	unsigned n = 0;
 	FILE *f;
 
-	(void)tp_events_quote(name, strlen(name), quoted, sizeof(quoted));
 	if (!last || asprintf(&where, "%s/.tidepool/%s", m->mountpoint, file) < 0)
 		return 0;
 	f = fopen(where, "re");
 	if (!f && errno == EACCES)
 		return printf("  %s: for root and who runs the daemon\n", file) > 0;
 	while (f && getline(&line, &size, f) > 0) {
-		if (!strstr(line, quoted))
+		if (!is_about(line, quoted))
 			continue;
 		free(last[n % max]);
 		last[n++ % max] = strdup(line);
@@ -199,48 +209,6 @@ static unsigned print_about(const struct tp_mounts *m, const char *file, const c
 	for (unsigned i = 0; i < max; i++)
 		free(last[i]);
 	return n;
-}
-
-/* A name that is not there: what writes it now, and what the events say of it. */
-static int explain_missing(const char *path)
-{
-	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-	struct tp_mounts m;
-	unsigned n;
-
-	if (tp_mounts_of(path, &m) < 0)
-		return tp_command_fail("explain", 1,
-			"%s: there is no such file, and its directory is in no tidepool mount", path);
-	(void)printf("%s: is not there\n", path);
-	n = print_about(&m, "drafts", name, 5);
-	n += print_about(&m, "events", name, 5);
-	if (n == 0)
-		(void)printf("  nobody writes it now, and no event that is kept names it\n");
-	tp_mounts_fini(&m);
-	return 1;
-}
-
-int tp_command_explain(int argc, char **argv)
-{
-	int first = arguments(argc, argv, 1, "a path is missing"), code = 0;
-
-	if (first < 0)
-		return 2;
-	for (int i = first; i < argc; i++) {
-		tp_autofree char *text = attribute_value(argv[i], ATTRIBUTE_PREFIX "explain");
-
-		if (text) {
-			size_t n = strlen(text);
-
-			(void)printf("%s%s%s%s", argc - first > 1 ? argv[i] : "",
-				argc - first > 1 ? ":\n" : "", text, n && text[n - 1] == '\n' ? "" : "\n");
-		} else if (errno == ENOENT) {
-			code = explain_missing(argv[i]);
-		} else {
-			code = tp_command_fail("explain", 1, "%s: %s", argv[i], attribute_error(errno));
-		}
-	}
-	return code;
 }
 
 /* What is asked in one go. */
@@ -310,6 +278,85 @@ static int resolve(const char *path, struct tp_mounts *mount, char **ret_relativ
 	else
 		tp_mounts_fini(&m);
 	return r;
+}
+
+/* A name that is not there: what writes it now, and what the events say of it. */
+static int explain_missing(const char *path)
+{
+	struct tp_mounts m = {0};
+	tp_autofree char *relative = NULL, *quoted = NULL;
+	int r = resolve(path, &m, &relative);
+	unsigned n;
+
+	if (r == -ENOENT)
+		return tp_command_fail(
+			"explain", 1, "%s: there is no such file, and it is in no tidepool mount", path);
+	quoted = r == 0 ? malloc(4 * strlen(relative) + 1) : NULL;
+	if (!quoted) {
+		tp_mounts_fini(&m);
+		return tp_command_fail("explain", 1, "%s: %s", path, strerror(r < 0 ? -r : ENOMEM));
+	}
+	(void)tp_events_quote(relative, strlen(relative), quoted, 4 * strlen(relative) + 1);
+	(void)printf("%s: is not there\n", path);
+	n = print_about(&m, "drafts", quoted, 5);
+	n += print_about(&m, "evicted", quoted, 1);
+	n += print_about(&m, "events", quoted, 5);
+	if (n == 0)
+		(void)printf("  nobody writes it now, and nothing that is kept names it\n");
+	tp_mounts_fini(&m);
+	return 1;
+}
+
+/* What is no regular file and no directory has no attributes, by the kernel's rule. 0, or what to exit with. */
+static int explain_other(const char *path)
+{
+	char target[PATH_MAX];
+	struct tp_mounts m;
+	struct stat st;
+	ssize_t n;
+
+	if (lstat(path, &st) < 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || tp_mounts_of(path, &m) < 0)
+		return tp_command_fail("explain", 1, "%s: %s", path, attribute_error(ENODATA));
+	tp_mounts_fini(&m);
+	if (S_ISLNK(st.st_mode)) {
+		n = readlink(path, target, sizeof(target));
+		if (n < 0)
+			return tp_command_fail("explain", 1, "%s: %s", path, strerror(errno));
+		(void)printf("symbolic link to: %.*s\n", (int)n, target);
+	} else {
+		(void)printf("%s\n", S_ISFIFO(st.st_mode)   ? "fifo"
+				     : S_ISSOCK(st.st_mode) ? "socket"
+							    : "device node");
+	}
+	(void)printf("can be evicted: no, kept in the ledger\n");
+	return 0;
+}
+
+int tp_command_explain(int argc, char **argv)
+{
+	int first = arguments(argc, argv, 1, "a path is missing"), code = 0;
+
+	if (first < 0)
+		return 2;
+	for (int i = first; i < argc; i++) {
+		tp_autofree char *text = attribute_value(argv[i], ATTRIBUTE_PREFIX "explain");
+		int error = errno;
+
+		if (argc - first > 1 && (text || error == ENODATA))
+			(void)printf("%s:\n", argv[i]);
+		if (text) {
+			size_t n = strlen(text);
+
+			(void)printf("%s%s", text, n && text[n - 1] == '\n' ? "" : "\n");
+		} else if (error == ENOENT) {
+			code = explain_missing(argv[i]);
+		} else if (error == ENODATA) {
+			code |= explain_other(argv[i]);
+		} else {
+			code = tp_command_fail("explain", 1, "%s: %s", argv[i], attribute_error(error));
+		}
+	}
+	return code;
 }
 
 /* The same, without a system call for most of many paths. -EINVAL: it cannot stand on a line. */

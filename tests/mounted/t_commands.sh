@@ -254,9 +254,31 @@ run explain "$MNT/cache/d/draft"
 is "a draft of another process is not there" $code 1
 has "but it says who writes it" "$out" "drafts: .*draft.*$$"
 exec 5>&-
+exec 5>"$MNT/cache/d/draft.of:a b"
+run explain "$MNT/cache/d/draft.of:a b"
+has "a name with a blank" "$out" "drafts: cache/d/draft.of:a.x20b "
+for name in draft draft.of draft.of:a a b; do
+	run explain "$MNT/cache/d/$name"
+	lacks "a part of it is another name: $name" "$out" "drafts:"
+done
+exec 5>&-
+rm "$MNT/cache/d/draft.of:a b"
 run explain "$MNT/cache/d/never"
 is "what never was" $code 1
 has "says that it is not there" "$out" "is not there"
+has "and that nothing is known" "$out" "nothing that is kept names it"
+ln -s 1 "$MNT/cache/d/link"
+run explain "$MNT/cache/d/link"
+is "a symbolic link" "$code$err $out" "0 symbolic link to: 1
+can be evicted: no, kept in the ledger"
+rm "$MNT/cache/d/link"
+mkfifo "$MNT/cache/d/fifo"
+run explain "$MNT/cache/d/fifo"
+has "a fifo" "$code $out" "^0 fifo"
+rm "$MNT/cache/d/fifo"
+ln -s 1 "$TP_DIR/link"
+run explain "$TP_DIR/link"
+is "a link outside" "$code$out" 1
 run explain "$TP_DIR/none"
 is "outside" $code 1
 
@@ -290,3 +312,25 @@ run status --json "$STATE"$'\xff'
 mv "$STATE"$'\xff' "$STATE"
 has "a name that is no UTF-8 is escaped" "$out" '"state":"[^"]*\\\\xff",'
 is "nothing in it was changed" "$(cd "$STATE" && find . -type f -exec sha256sum {} + | sort)" "$sums"
+
+# --- explain, of what was evicted ---
+tp_mount -o ram=16M
+mkdir -p "$MNT/cache/d/e"
+echo x >"$MNT/cache/d/e/cold one"
+ln "$MNT/cache/d/e/cold one" "$MNT/cache/other"
+fill()
+{
+	local i
+	for i in {1..8}; do
+		head -c 4M /dev/zero >"$MNT/cache/fill.$i"
+	done
+	[ ! -e "$MNT/cache/other" ]
+}
+ok "it is evicted" eventually 60 fill
+run explain "$MNT/cache/d/e/cold one"
+is "explain of what was evicted" $code 1
+has "says that it was, and when" "$out" "evicted: 2[0-9-]+T[0-9:]+Z cache/d/e/cold.x20one$"
+run explain "$MNT/cache/other"
+has "by its other name, too" "$out" "evicted: .* cache/other$"
+run explain "$MNT/cache/d/e/cold"
+lacks "and of no name that is like it" "$out" "evicted:"
