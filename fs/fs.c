@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/holder.h"
+#include "fs/mounts.h"
 #include "fs/ops.h"
 #include "fs/worker.h"
 #include "store/cleanup.h"
@@ -69,6 +71,7 @@ int tp_fs_mount(
 		tp_fs_free(fs);
 		return r;
 	}
+	fs->mount_id = tp_mounts_id(options->mountpoint);
 	tp_tree_set_hooks(fs->tree, &(struct tp_tree_hooks){.name_changed = name_changed,
 					    .node_changed = node_changed,
 					    .then = then,
@@ -93,6 +96,7 @@ void tp_fs_stop(struct tp_fs *fs)
 
 struct open_call {
 	struct tp_fs *fs;
+	struct tp_holders holders;
 	void (*each)(const char *path, int pid, void *user);
 	void *user;
 };
@@ -100,17 +104,27 @@ struct open_call {
 static void tell_open(struct tp_handle *h, void *user)
 {
 	struct open_call *call = user;
+	struct tp_tree *t = call->fs->tree;
+	const struct tp_holder *holder;
 	char path[PATH_MAX];
+	pid_t opener;
 
-	if (h->kind == TP_HANDLE_FILE)
-		call->each(tp_tree_path(call->fs->tree, h->node, path, sizeof(path)), h->pid, call->user);
+	if (h->kind != TP_HANDLE_FILE)
+		return;
+	opener = tp_process_of(h->pid);
+	holder = tp_holders_get(&call->holders, tp_ops_ino(call->fs, h->node), opener);
+	call->each(tp_tree_path(t, h->node, path, sizeof(path)), holder ? holder->pid : opener, call->user);
 }
 
 void tp_fs_each_open(struct tp_fs *fs, void (*each)(const char *path, int pid, void *user), void *user)
 {
-	struct open_call call = {fs, each, user};
+	struct open_call call = {.fs = fs, .each = each, .user = user};
 
+	/* Without it the openers are known still. */
+	if (atomic_load(&fs->handles.used) > 0)
+		(void)tp_holders_find(fs->mount_id, &call.holders);
 	tp_handles_each(&fs->handles, tell_open, &call);
+	tp_holders_fini(&call.holders);
 }
 
 static void close_left(struct tp_handle *h, void *user)

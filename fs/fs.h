@@ -33,7 +33,7 @@ int tp_fs_mount(
 /* 0 when it was unmounted or stopped; -errno when /dev/fuse failed. Before it returns every parked request is answered. */
 int tp_fs_serve(struct tp_fs *fs);
 void tp_fs_stop(struct tp_fs *fs);
-/* Calls each for every path that is still open, with the process that opened it (0: not known). For the report of a drain; after tp_fs_serve(). */
+/* Calls each for every path that is still open, with the process that has it open, or else opened it (0: not known). For the report of a drain; after tp_fs_serve(). */
 void tp_fs_each_open(struct tp_fs *fs, void (*each)(const char *path, int pid, void *user), void *user);
 /* Takes the mount away if it is still there. NULL is allowed. */
 void tp_fs_free(struct tp_fs *fs);

@@ -59,17 +59,18 @@ static int find(unsigned (*match)(const struct tp_mounts *m, const void *user), 
 	if (!f)
 		return -errno;
 	while (getline(&line, &size, f) > 0) {
-		unsigned major, minor, score;
+		unsigned id, major, minor, score;
 		tp_autofree char *at = NULL, *source = NULL;
 		struct tp_mounts m;
 		char *rest = strstr(line, " - fuse.tidepool ");
 
-		if (!rest || sscanf(line, "%*s %*s %u:%u %*s %ms", &major, &minor, &at) != 3 ||
+		if (!rest || sscanf(line, "%u %*s %u:%u %*s %ms", &id, &major, &minor, &at) != 4 ||
 			sscanf(rest, " - %*s %ms", &source) != 1)
 			continue;
 		unescape(at);
 		unescape(source);
-		m = (struct tp_mounts){.mountpoint = at, .state = source, .dev = makedev(major, minor)};
+		m = (struct tp_mounts){
+			.mountpoint = at, .state = source, .id = id, .dev = makedev(major, minor)};
 		score = match(&m, user);
 		if (!score || score < best_score)
 			continue;
@@ -156,6 +157,18 @@ int tp_mounts_at(const char *path, struct tp_mounts *ret)
 	/* Its last part may be a link to the mount point. */
 	real = realpath(path, NULL);
 	return real ? find(match_at, real, ret) : -ENOENT;
+}
+
+unsigned tp_mounts_id(const char *mountpoint)
+{
+	struct tp_mounts m;
+	unsigned id;
+
+	if (find(match_at, mountpoint, &m) < 0)
+		return 0;
+	id = m.id;
+	tp_mounts_fini(&m);
+	return id;
 }
 
 int tp_mounts_of(const char *path, struct tp_mounts *ret)

@@ -11,11 +11,14 @@
 struct tp_mounts {
 	char *mountpoint; /* absolute, without links; owned */
 	char *state;	  /* what stands as its source; owned */
+	unsigned id;	  /* the kernel's number of it in this mount namespace */
 	dev_t dev;	  /* st_dev of what is in it */
 };
 
 /* The mount whose root is path. The last part of path is not followed into the mount. -ENOENT: there is none; -ENOMEM. */
 int tp_mounts_at(const char *path, struct tp_mounts *ret);
+/* The first field of mountinfo(5) of the mount at mountpoint, which is absolute and without links: asks nobody, so that the mount's own daemon may. 0: there is none. */
+unsigned tp_mounts_id(const char *mountpoint);
 /* The mount that path lies in; path itself need not exist, its directory must. -ENOENT: none, or no such directory; -ENOMEM. */
 int tp_mounts_of(const char *path, struct tp_mounts *ret);
 /* The first mount that serves state (an absolute path). -ENOENT, -ENOMEM. */

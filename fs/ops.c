@@ -179,3 +179,12 @@ void tp_op_batch_forget(struct tp_fs *fs, struct tp_request *r)
 	for (uint32_t i = 0; i < in->count; i++)
 		tp_tree_forget(fs->tree, one[i].nodeid, one[i].nlookup);
 }
+
+uint64_t tp_ops_ino(struct tp_fs *fs, uint64_t node)
+{
+	struct tp_node *n;
+	TP_RDLOCK(&fs->tree->lock);
+
+	n = tp_tree_node(fs->tree, node);
+	return n && tp_node_kind(n) == TP_NODE_GEN ? tp_tree_object_of(n)->regular_id : 0;
+}

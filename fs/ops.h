@@ -22,6 +22,7 @@ struct tp_fs {
 	struct tp_handles handles;
 	struct tp_worker *worker; /* what waits for a disk */
 	uint64_t started_mono_ns;
+	unsigned mount_id; /* see tp_mounts_id() */
 	struct tp_controls controls;
 };
 
@@ -34,6 +35,9 @@ void tp_ops_fill_entry(const struct tp_entry *from, struct fuse_entry_out *to);
 /* Answers with an entry, or with the error. */
 void tp_ops_reply_entry(struct tp_fs *fs, struct tp_request *r, int error, const struct tp_entry *e);
 void tp_ops_reply_attr(struct tp_fs *fs, struct tp_request *r, int error, const struct tp_entry *e);
+
+/* The inode number of a node that is a regular file, else 0. */
+uint64_t tp_ops_ino(struct tp_fs *fs, uint64_t node);
 
 static inline void tp_ops_reply(struct tp_fs *fs, struct tp_request *r, int error)
 {

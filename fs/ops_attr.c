@@ -9,9 +9,12 @@
 #include <sys/stat.h>
 
 #include "fs/ops.h"
+#include "fs/view.h"
 #include "store/cleanup.h"
 
 #define XATTR_VALUE_MAX 65536u
+#define EXPLAIN "user.tidepool.explain"
+#define EXPLAIN_BYTES_MAX 8192u
 
 void tp_op_getattr(struct tp_fs *fs, struct tp_request *r)
 {
@@ -96,6 +99,31 @@ void tp_op_setxattr(struct tp_fs *fs, struct tp_request *r)
 	tp_ops_reply(fs, r, error);
 }
 
+/* The whole of it, for the caller to free: what the store knows, and who has the file open. */
+static ssize_t explain(struct tp_fs *fs, struct tp_request *r, const char *name, char **ret)
+{
+	char *text = NULL, known[EXPLAIN_BYTES_MAX];
+	struct tp_who who = tp_ops_who(r);
+	ssize_t n = tp_tree_get_xattr(fs->tree, &who, r->caller.node, name, known, sizeof(known));
+	size_t len;
+	FILE *out;
+
+	if (n < 0)
+		return n;
+	tp_request_may_block(r);
+	out = open_memstream(&text, &len);
+	if (!out)
+		return -ENOMEM;
+	(void)fwrite(known, 1, (size_t)n, out);
+	tp_view_holders(fs, r->caller.node, out);
+	if (fclose(out) != 0) {
+		free(text);
+		return -ENOMEM;
+	}
+	*ret = text;
+	return (ssize_t)len;
+}
+
 static void reply_xattr(struct tp_fs *fs, struct tp_request *r, ssize_t n, const char *value, uint32_t size)
 {
 	struct fuse_getxattr_out out = {.size = n > 0 ? (uint32_t)n : 0};
@@ -114,9 +142,17 @@ void tp_op_getxattr(struct tp_fs *fs, struct tp_request *r)
 	const char *name = (const char *)(in + 1);
 	struct tp_who who = tp_ops_who(r);
 	uint32_t size = in->size < XATTR_VALUE_MAX ? in->size : XATTR_VALUE_MAX;
-	tp_autofree char *value = malloc(size ? size : 1);
+	tp_autofree char *value = NULL;
 	ssize_t n = -ENOMEM;
 
+	if (strcmp(name, EXPLAIN) == 0 && !tp_control_is_node(r->caller.node)) {
+		n = explain(fs, r, name, &value);
+		if (size && n > (ssize_t)size)
+			n = -ERANGE;
+		reply_xattr(fs, r, n, value, in->size);
+		return;
+	}
+	value = malloc(size ? size : 1);
 	if (tp_control_is_node(r->caller.node))
 		n = -ENODATA;
 	else if (value)

@@ -35,7 +35,12 @@ static void open_control(struct tp_fs *fs, struct tp_request *r, int flags)
 	struct tp_control_file *file;
 	struct tp_handle *h;
 	struct tp_who who = tp_ops_who(r);
-	int error = tp_control_open(fs, &who, r->caller.node, flags, &file);
+	int error;
+
+	/* A view may look through all of /proc. */
+	if ((flags & O_ACCMODE) == O_RDONLY)
+		tp_request_may_block(r);
+	error = tp_control_open(fs, &who, r->caller.node, flags, &file);
 
 	if (error == 0) {
 		error = tp_handle_new(

@@ -7,11 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/holder.h"
 #include "fs/ops.h"
 #include "fs/utf8.h"
 #include "store/cleanup.h"
 #include "store/evict.h"
 #include "store/file.h"
+
+/* Handles of one file of which `explain` tells who opened them. */
+#define OPENERS_MAX 64
 
 static const char *const op_names[TP_STATS_OPS_MAX] = {
 	[FUSE_LOOKUP] = "LOOKUP",
@@ -76,26 +80,75 @@ static void print_path(struct tp_fs *fs, uint64_t node, FILE *out)
 	(void)fputs(tp_events_quote(path, strlen(path), quoted, sizeof(quoted)), out);
 }
 
-void tp_view_drafts(struct tp_fs *fs, uint64_t node, FILE *out)
+/* Is a process known that wrote the draft and is not ending? */
+static bool writer_is_there(const struct tp_draft *d)
 {
-	uint64_t now_ns = tp_mono_ns(fs->store->clock);
-	char name[64];
+	for (uint32_t i = 0; i < d->writers_count; i++)
+		if (tp_process_end(&d->writers[i].process) == TP_END_RUNS)
+			return true;
+	return false;
+}
+
+/* Is there a draft that is open though those are gone that are known to have written it? */
+static bool any_is_left_to_others(struct tp_fs *fs)
+{
 	TP_RDLOCK(&fs->tree->lock);
 
 	tp_list_each (l, &fs->tree->writing) {
 		const struct tp_draft *d = tp_container(l, struct tp_draft, writing);
 
-		print_path(fs, d->gen->node.id, out);
-		(void)fprintf(out, " %s %" PRIu64 " bytes, %" PRIu64 " s, open %u", tp_gen_state_name(d->gen),
-			d->gen->size, (now_ns - d->started_ns) / TP_NS_PER_S, d->gen->opens);
-		for (uint32_t i = 0; i < d->writers_count; i++)
-			(void)fprintf(out, "%s%d (%s)", i ? ", " : ", written by ",
-				d->writers[i].process.tgid,
-				tp_process_name(d->writers[i].process.tgid, name, sizeof(name)));
-		if (d->unlinked)
-			(void)fputs(", unlinked", out);
-		(void)fputc('\n', out);
+		if (d->gen->opens && !writer_is_there(d))
+			return true;
 	}
+	return false;
+}
+
+static void print_holders(const struct tp_holders *h, uint64_t ino, FILE *out)
+{
+	bool any = false;
+	char name[64];
+
+	for (size_t i = 0; i < h->count; i++) {
+		if (h->list[i].ino != ino || !h->list[i].writes)
+			continue;
+		(void)fprintf(out, "%s%d (%s)", any ? ", " : ", held by ", h->list[i].pid,
+			tp_process_name(h->list[i].pid, name, sizeof(name)));
+		any = true;
+	}
+	if (!any)
+		(void)fputs(", held by a process that is not known", out);
+}
+
+void tp_view_drafts(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	uint64_t now_ns = tp_mono_ns(fs->store->clock);
+	struct tp_holders holders = {0};
+	char name[64];
+
+	/* Without the lock: it takes a while. */
+	if (any_is_left_to_others(fs))
+		(void)tp_holders_find(fs->mount_id, &holders);
+	{
+		TP_RDLOCK(&fs->tree->lock);
+		tp_list_each (l, &fs->tree->writing) {
+			const struct tp_draft *d = tp_container(l, struct tp_draft, writing);
+
+			print_path(fs, d->gen->node.id, out);
+			(void)fprintf(out, " %s %" PRIu64 " bytes, %" PRIu64 " s, open %u",
+				tp_gen_state_name(d->gen), d->gen->size,
+				(now_ns - d->started_ns) / TP_NS_PER_S, d->gen->opens);
+			for (uint32_t i = 0; i < d->writers_count; i++)
+				(void)fprintf(out, "%s%d (%s)", i ? ", " : ", written by ",
+					d->writers[i].process.tgid,
+					tp_process_name(d->writers[i].process.tgid, name, sizeof(name)));
+			if (d->gen->opens && !writer_is_there(d))
+				print_holders(&holders, d->gen->object->regular_id, out);
+			if (d->unlinked)
+				(void)fputs(", unlinked", out);
+			(void)fputc('\n', out);
+		}
+	}
+	tp_holders_fini(&holders);
 }
 
 void tp_view_evicted(struct tp_fs *fs, uint64_t node, FILE *out)
@@ -363,4 +416,59 @@ static void print_wait(const struct tp_wait *w, void *user)
 void tp_view_waits(struct tp_fs *fs, uint64_t node, FILE *out)
 {
 	tp_wait_each(fs->session, print_wait, out);
+}
+
+/* The handles of one inode. */
+struct openers {
+	struct tp_fs *fs;
+	uint64_t ino;
+	unsigned handles;
+	pid_t tids[OPENERS_MAX];
+};
+
+static void note_opener(struct tp_handle *h, void *user)
+{
+	struct openers *o = user;
+
+	if (h->kind != TP_HANDLE_FILE || tp_ops_ino(o->fs, h->node) != o->ino)
+		return;
+	if (o->handles < OPENERS_MAX)
+		o->tids[o->handles] = h->pid;
+	o->handles++;
+}
+
+static void print_process(const char *what, pid_t pid, FILE *out)
+{
+	char name[64];
+
+	(void)fprintf(out, "%s: %d (%s)\n", what, pid, tp_process_name(pid, name, sizeof(name)));
+}
+
+void tp_view_holders(struct tp_fs *fs, uint64_t node, FILE *out)
+{
+	struct openers o = {.fs = fs, .ino = tp_ops_ino(fs, node)};
+	struct tp_holders h = {0};
+	size_t seen;
+
+	if (o.ino)
+		tp_handles_each(&fs->handles, note_opener, &o);
+	if (o.handles == 0)
+		return;
+	(void)tp_holders_find(fs->mount_id, &h);
+	seen = h.count;
+	for (size_t i = 0; i < seen; i++)
+		if (h.list[i].ino == o.ino)
+			print_process("held by", h.list[i].pid, out);
+	/* One whose descriptors cannot be seen, or that has closed all and has a mapping, or has passed it on. */
+	for (unsigned i = 0; i < o.handles && i < OPENERS_MAX; i++) {
+		pid_t pid = tp_process_of(o.tids[i]);
+		const struct tp_holder *known = tp_holders_get(&h, o.ino, pid);
+
+		if (pid <= 0 || (known && known->pid == pid) || tp_holders_add(&h, o.ino, pid, false) < 0)
+			continue;
+		print_process("opened by", pid, out);
+	}
+	if (!tp_holders_get(&h, o.ino, 0))
+		(void)fputs("held by: a process that is not known\n", out);
+	tp_holders_fini(&h);
 }

@@ -19,3 +19,5 @@ void tp_view_status(struct tp_fs *fs, uint64_t node, FILE *out);
 void tp_view_stream(struct tp_fs *fs, uint64_t node, FILE *out);
 void tp_view_tiers(struct tp_fs *fs, uint64_t node, FILE *out);
 void tp_view_waits(struct tp_fs *fs, uint64_t node, FILE *out);
+/* For `explain`: a line for each process that has the file of node open, nothing for what is no file. */
+void tp_view_holders(struct tp_fs *fs, uint64_t node, FILE *out);

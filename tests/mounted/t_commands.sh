@@ -282,6 +282,73 @@ is "a link outside" "$code$out" 1
 run explain "$TP_DIR/none"
 is "outside" $code 1
 
+# --- who holds it ---
+# held_by PATTERN: so it says in drafts of what lies at cache/d/passed.
+held_by()
+{
+	timeout 20 cat "$MNT/.tidepool/drafts" | grep -qE -- "^cache/d/passed .*, written by [0-9]+ \([^)]*\), held by $1$"
+}
+sees_descriptors()
+{
+	[ "$(id -u)" = 0 ] && grep -q ^ino: /proc/self/fdinfo/0
+}
+exec 6<"$MNT/cache/d/1"
+run explain "$MNT/cache/d/1"
+has "who reads it" "$out" "^held by: $$ \\("
+has "and so it stays" "$out" "^can be evicted: no, open$"
+exec 6<&-
+run explain "$MNT/cache/d/1"
+lacks "closed: nobody" "$out" "^held by:"
+bash -c 'exec 5>"$1"; sleep 1000 & echo $! >"$2"' - "$MNT/cache/d/passed" "$TP_DIR/pid"
+pid=$(cat "$TP_DIR/pid")
+if sees_descriptors; then
+	ok "the writer is gone and its child has the descriptor" eventually 10 held_by "$pid \(sleep\)"
+else
+	ok "the writer is gone and who has the descriptor cannot be seen" eventually 10 held_by "a process that is not known"
+fi
+kill "$pid"
+ok "the child is gone" eventually 10 test -e "$MNT/cache/d/passed"
+bash -c 'exec 5<"$1"; sleep 1000 & echo $! >"$2"' - "$MNT/cache/d/1" "$TP_DIR/pid"
+pid=$(cat "$TP_DIR/pid")
+if sees_descriptors; then
+	run explain "$MNT/cache/d/1"
+	has "a reader that was given the descriptor" "$out" "^held by: $pid \(sleep\)$"
+fi
+kill "$pid"
+rm "$MNT/cache/d/passed"
+# The kernel keeps most of /proc/PID locked during an execve, which here waits for another daemon.
+if sees_descriptors && command -v python3 >/dev/null; then
+	first=$MNT first_pid=$TP_PID first_log=$TP_LOG
+	tp_mount
+	mkfifo "$TP_DIR/go"
+	bash -c 'exec 5>"$1"; python3 -c "
+import os, sys
+os.set_inheritable(5, True)
+os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC), b\"x\")
+open(sys.argv[2]).read()
+os.execlp(\"sleep\", \"sleep\", \"1000\")
+" "$2" "$3" & echo $! >"$4"' - "$first/cache/d/passed" "$MNT/cache/x" "$TP_DIR/go" "$TP_DIR/pid"
+	pid=$(cat "$TP_DIR/pid")
+	exec 6>"$TP_DIR/go"
+	kill -STOP "$TP_PID"
+	exec 6>&-
+	in_execve()
+	{
+		! timeout -s KILL 1 readlink "/proc/$pid/exe" >/dev/null 2>&1
+	}
+	ok "a process waits in execve" eventually 20 in_execve
+	second=$MNT MNT=$first
+	ok "and is named all the same" held_by "$pid \(python3\)"
+	MNT=$second
+	kill -CONT "$TP_PID"
+	kill "$pid"
+	ok "it ends" eventually 10 process_gone "$pid"
+	tp_umount
+	MNT=$first TP_PID=$first_pid TP_LOG=$first_log STATE=${STATE%.*}.0
+	ok "its draft, too" eventually 10 test -e "$MNT/cache/d/passed"
+	rm "$MNT/cache/d/passed"
+fi
+
 # --- warm ---
 before=$(stat_of 'tidepool_fuse_requests_total{op="OPEN"}')
 run warm "$MNT/cache/d" "$MNT/cache/many/1"
@@ -296,7 +363,13 @@ if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
 fi
 
 # --- a STATE that is not mounted ---
+bash -c 'exec 5>"$1"; sleep 1000 & echo $! >"$2"' - "$MNT/cache/d/left" "$TP_DIR/pid"
+pid=$(cat "$TP_DIR/pid")
 tp_umount
+if sees_descriptors; then
+	has "umount names who has the descriptor" "$(cat "$TP_DIR/.umount")" "left open: cache/d/left \(process $pid, sleep\)"
+fi
+kill "$pid"
 run status "$STATE"
 is "status of a STATE" $code 0
 has "says that it is not mounted" "$out" "not mounted"
