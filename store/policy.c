@@ -166,6 +166,13 @@ int tp_policy_set(
 	return set_value(p, k, copy, is_stream);
 }
 
+int tp_policy_check_tier(const char *text, size_t len)
+{
+	if (len == 3 && memcmp(text, "ram", 3) == 0)
+		return 0;
+	return len == 3 && memcmp(text, "ssd", 3) == 0 ? -EOPNOTSUPP : -EINVAL;
+}
+
 int tp_policy_get(const struct tp_policy *p, const char *key, char *buf, size_t len)
 {
 	const struct key *k = find_key(key);

@@ -34,6 +34,8 @@ bool tp_policy_any(const struct tp_policy *p);
  */
 int tp_policy_set(
 	struct tp_policy *p, const char *key, const char *text, size_t len, bool is_dir, bool is_stream);
+/* What may be written to `tier`: "ram". -EOPNOTSUPP: a tier that there is not; -EINVAL. */
+int tp_policy_check_tier(const char *text, size_t len);
 /* The text of what is set, into buf; its length, -ENODATA when it is not set, -EOPNOTSUPP: no such key. */
 int tp_policy_get(const struct tp_policy *p, const char *key, char *buf, size_t len);
 

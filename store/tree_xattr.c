@@ -78,10 +78,11 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *
 	int r;
 
 	if (strcmp(key, "tier") == 0) {
-		/* The one tier that there is: promoting to it is done already. */
-		if (len == 3 && memcmp(value, "ram", 3) == 0)
-			return 0;
-		return len == 3 && memcmp(value, "ssd", 3) == 0 ? -EOPNOTSUPP : -EINVAL;
+		r = S_ISREG(o->mode) ? tp_policy_check_tier(value, len) : -EOPNOTSUPP;
+		/* It is in the one tier that there is, and is to stay there. */
+		if (r == 0 && o->gen && tp_heat_holds(&o->gen->heat))
+			tp_heat_touch(t->heat, &o->gen->heat);
+		return r;
 	}
 	if (strcmp(key, "pin") == 0 && who->uid != 0 && who->uid != geteuid())
 		return -EPERM;
