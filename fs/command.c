@@ -78,7 +78,8 @@ const struct tp_command tp_commands[] = {
 		.usage = "PATH KEY[=VALUE]...",
 		.summary = "set or remove attributes of an object or a directory",
 		.text = "KEY as in `tidepool get`. KEY without =VALUE removes the attribute, so that\n"
-			"what is inherited or the default holds again.\n"
+			"what is inherited or the default holds again. When one value is bad, nothing\n"
+			"is changed.\n"
 			"\n"
 			"  tidepool set /mnt/cache/repo pin=1\n"
 			"  tidepool set /mnt/cache/logs commit=live\n",

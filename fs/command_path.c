@@ -18,11 +18,14 @@
 #include "store/cleanup.h"
 #include "store/clock.h"
 #include "store/events.h"
+#include "store/policy.h"
 
 #define ATTRIBUTE_PREFIX "user.tidepool."
 #define WARM_BUFFER_BYTES (1u << 20)
 #define WARM_PROGRESS_NS (200 * TP_NS_PER_MS)
 #define LOOKUP_BATCH_BYTES 65536
+/* What an object has of them at most, and more. */
+#define OWN_BYTES_MAX 65536u
 
 /* What `get` asks for when no key is given; what an object does not have is left out. */
 static const char *const keys[] = {
@@ -100,6 +103,26 @@ static const char *attribute_error(int error)
 	}
 }
 
+/* The user's own, each on a line whatever is in it. Returns what to exit with. */
+static int print_own(const char *path)
+{
+	char list[OWN_BYTES_MAX], quoted[4 * OWN_BYTES_MAX];
+	ssize_t n = llistxattr(path, list, sizeof(list));
+
+	if (n < 0 && errno != EOPNOTSUPP)
+		return tp_command_fail("get", 1, "%s: %s", path, strerror(errno));
+	for (const char *name = list; name < list + n; name += strlen(name) + 1) {
+		tp_autofree char *value = NULL;
+
+		/* Links have attributes of other kinds, which are not ours. */
+		if (strncmp(name, "user.", 5) != 0 || !(value = attribute_value(path, name)))
+			continue;
+		(void)printf("%s=", tp_events_quote(name, strlen(name), quoted, sizeof(quoted)));
+		(void)printf("%s\n", tp_events_quote(value, strlen(value), quoted, sizeof(quoted)));
+	}
+	return 0;
+}
+
 int tp_command_get(int argc, char **argv)
 {
 	int first = arguments(argc, argv, 1, "a path is missing"), code = 0;
@@ -126,7 +149,7 @@ int tp_command_get(int argc, char **argv)
 			else if (errno == EOPNOTSUPP)
 				return tp_command_fail("get", 1, "%s: %s", path, attribute_error(errno));
 		}
-		return 0;
+		return print_own(path);
 	}
 	for (int i = first + 1; i < argc; i++) {
 		char name[300];
@@ -139,32 +162,6 @@ int tp_command_get(int argc, char **argv)
 			(void)printf("%s\n", value);
 		else
 			(void)printf("%s=%s\n", argv[i], value);
-	}
-	return code;
-}
-
-int tp_command_set(int argc, char **argv)
-{
-	int first = arguments(argc, argv, 2, "a path and KEY=VALUE are missing"), code = 0;
-	const char *path;
-
-	if (first < 0)
-		return 2;
-	path = argv[first];
-	for (int i = first + 1; i < argc; i++) {
-		const char *equals = strchrnul(argv[i], '=');
-		char name[300];
-		int r;
-
-		if (equals == argv[i])
-			return tp_command_fail("set", 2, "'%s' is not KEY=VALUE", argv[i]);
-		(void)attribute(argv[i], (size_t)(equals - argv[i]), name, sizeof(name));
-		if (*equals)
-			r = lsetxattr(path, name, equals + 1, strlen(equals + 1), 0);
-		else
-			r = lremovexattr(path, name);
-		if (r < 0)
-			code = tp_command_fail("set", 1, "%s: %s: %s", path, name, attribute_error(errno));
 	}
 	return code;
 }
@@ -278,6 +275,63 @@ static int resolve(const char *path, struct tp_mounts *mount, char **ret_relativ
 	else
 		tp_mounts_fini(&m);
 	return r;
+}
+
+/* What the daemon would say of the value: its own rules, before anything is changed. What is not ours is left to it. */
+static int check_value(const char *name, const char *value, bool is_dir, bool is_stream)
+{
+	const char *key = name + strlen(ATTRIBUTE_PREFIX);
+	struct tp_policy scratch;
+
+	if (strncmp(name, ATTRIBUTE_PREFIX, strlen(ATTRIBUTE_PREFIX)) != 0)
+		return 0;
+	if (strcmp(key, "tier") == 0)
+		return tp_policy_check_tier(value, strlen(value));
+	tp_policy_init(&scratch);
+	return tp_policy_set(&scratch, key, value, strlen(value), is_dir, is_stream);
+}
+
+/* Checks or sets KEY[=VALUE]. Returns what to exit with, after an error was said. */
+static int set_one(const char *path, const char *arg, bool check, bool is_dir, bool is_stream)
+{
+	const char *equals = strchrnul(arg, '='), *value = *equals ? equals + 1 : "";
+	char name[300];
+	int r;
+
+	if (equals == arg)
+		return tp_command_fail("set", 2, "'%s' is not KEY=VALUE", arg);
+	(void)attribute(arg, (size_t)(equals - arg), name, sizeof(name));
+	if (check)
+		r = check_value(name, value, is_dir, is_stream);
+	else if (*equals)
+		r = lsetxattr(path, name, value, strlen(value), 0) < 0 ? -errno : 0;
+	else
+		r = lremovexattr(path, name) < 0 ? -errno : 0;
+	return r < 0 ? tp_command_fail("set", 1, "%s: %s: %s", path, name, attribute_error(-r)) : 0;
+}
+
+int tp_command_set(int argc, char **argv)
+{
+	int first = arguments(argc, argv, 2, "a path and KEY=VALUE are missing"), code = 0;
+	tp_autofree char *relative = NULL;
+	struct tp_mounts m = {0};
+	bool is_dir, is_stream;
+	const char *path;
+	struct stat st;
+
+	if (first < 0)
+		return 2;
+	path = argv[first];
+	if (lstat(path, &st) < 0)
+		return tp_command_fail("set", 1, "%s: %s", path, strerror(errno));
+	is_dir = S_ISDIR(st.st_mode);
+	is_stream = is_dir && inside(path, &m, &relative) == 0 && strncmp(relative, "samples", 7) == 0 &&
+		    (relative[7] == 0 || relative[7] == '/');
+	tp_mounts_fini(&m);
+	for (int check = 1; check >= 0; check--)
+		for (int i = first + 1; i < argc && code == 0; i++)
+			code = set_one(path, argv[i], check, is_dir, is_stream);
+	return code;
 }
 
 /* A name that is not there: what writes it now, and what the events say of it. */

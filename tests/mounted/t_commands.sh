@@ -234,6 +234,30 @@ run get "$MNT/cache/d/1" user.none
 is "one that is not there: exit 1" "$code $(wc -l <<<"$err")" "1 1"
 run set "$MNT/cache/d" pin=maybe
 is "a bad value: exit 1" $code 1
+for good in quota=8M ttl=5 user.x=1 pin; do
+	for bad in pin=maybe depth=-1 nonsense=1 temp=*.x tier=tape =1; do
+		run set "$MNT/cache/d" $good "$bad"
+		[ $code != 0 ] && [ "$(wc -l <<<"$err")" = 1 ]
+		is "$good and $bad: refused in a line" $? 0
+	done
+done
+run get "$MNT/cache/d"
+lacks "and nothing was changed" "$out" "^quota=|^ttl=5|^user.x="
+mkdir "$MNT/samples/s"
+run set "$MNT/samples/s" temp='*.x' commit=live
+is "a stream: a bad step" $code 1
+run set "$MNT/samples/s" temp='*.x' commit=close
+is "good ones" "$code$err" 0
+run get "$MNT/samples/s" temp
+is "are set" "$out" "*.x"
+rmdir "$MNT/samples/s"
+run set "$MNT/cache/d/1" user.two='a b
+c'
+run get "$MNT/cache/d/1"
+has "get all has the user's own" "$out" "^user.schema=v1$"
+has "each on its line" "$out" "^user.two=a.x20b.x0ac$"
+run set "$MNT/cache/d" tier=ram
+is "a directory is in no tier: exit 1" $code 1
 run set "$MNT/cache/d" commit=never
 is "a bad step: exit 1" $code 1
 run set "$MNT/samples" nonsense=1
@@ -391,6 +415,13 @@ tp_mount -o ram=16M
 mkdir -p "$MNT/cache/d/e"
 echo x >"$MNT/cache/d/e/cold one"
 ln "$MNT/cache/d/e/cold one" "$MNT/cache/other"
+echo x >"$MNT/cache/d/e/warm"
+# What is used right after it was written counts as looked at by its writer.
+for i in {1..8}; do
+	echo "$i" >"$MNT/cache/d/e/last$i"
+done
+run set "$MNT/cache/d/e/warm" tier=ram
+is "tier=ram" "$code$err" 0
 fill()
 {
 	local i
@@ -400,6 +431,8 @@ fill()
 	[ ! -e "$MNT/cache/other" ]
 }
 ok "it is evicted" eventually 60 fill
+ok "what was made hot is not" test -e "$MNT/cache/d/e/warm"
+ok "though what came after it is" test ! -e "$MNT/cache/d/e/last1"
 run explain "$MNT/cache/d/e/cold one"
 is "explain of what was evicted" $code 1
 has "says that it was, and when" "$out" "evicted: 2[0-9-]+T[0-9:]+Z cache/d/e/cold.x20one$"
