@@ -409,8 +409,9 @@ void tp_view_tiers(struct tp_fs *fs, uint64_t node, FILE *out)
 static void print_wait(const struct tp_wait *w, void *user)
 {
 	FILE *out = user;
+	uint64_t waited_ns = tp_mono_ns(tp_clock_system()) - w->since_ns;
 
-	(void)fprintf(out, "%u %s since_ns %" PRIu64 "\n", w->caller.pid, w->what, w->since_ns);
+	(void)fprintf(out, "%u %s, for %.3f s\n", w->caller.pid, w->what, (double)waited_ns / TP_NS_PER_S);
 }
 
 void tp_view_waits(struct tp_fs *fs, uint64_t node, FILE *out)

@@ -373,6 +373,40 @@ os.execlp(\"sleep\", \"sleep\", \"1000\")
 	rm "$MNT/cache/d/passed"
 fi
 
+# --- what waits ---
+if command -v flock >/dev/null; then
+	exec 6>>"$MNT/cache/d/lock"
+	flock 6
+	flock "$MNT/cache/d/lock" true 6>&- &
+	says_waits()
+	{
+		grep -qE "^[0-9]+ flock cache/d/lock.*, for [0-9]+\.[0-9]{3} s$" "$MNT/.tidepool/waits"
+	}
+	ok "waits says who waits, on what, and for how long" eventually 10 says_waits
+	exec 6>&-
+	wait $!
+	rm "$MNT/cache/d/lock"
+fi
+
+# --- what the manual says of every directory ---
+if command -v python3 >/dev/null; then
+	ok "no attributes but user.*, and reading moves no times" python3 - "$MNT/cache/d/1" <<'PY'
+import errno, os, struct, sys
+acl = struct.pack("<I" + 4 * "HHI", 2, 1, 6, -1 % 2**32, 4, 4, -1 % 2**32, 16, 6, -1 % 2**32, 32, 4, -1 % 2**32)
+for name in "security.x", "trusted.x", "system.posix_acl_access":
+    if name == "trusted.x" and os.geteuid() != 0:
+        continue
+    try:
+        os.setxattr(sys.argv[1], name, acl)
+        sys.exit(name + " was set")
+    except OSError as e:
+        assert e.errno == errno.EOPNOTSUPP, (name, e)
+before = os.stat(sys.argv[1])
+open(sys.argv[1], "rb").read()
+assert os.stat(sys.argv[1]).st_atime_ns == before.st_atime_ns
+PY
+fi
+
 # --- warm ---
 before=$(stat_of 'tidepool_fuse_requests_total{op="OPEN"}')
 run warm "$MNT/cache/d" "$MNT/cache/many/1"
