@@ -3,7 +3,7 @@
 # Everyday programs do the whole job in cache/, as in any directory.
 # shellcheck disable=SC2016 # what stands in single quotes is for another shell
 . "$(dirname "$0")/lib.sh"
-requires python3 tar
+requires python3 tar rsync git sqlite3 vim
 
 tp_mount -o ram=256M
 cd "$MNT/cache" || exit 1
@@ -46,57 +46,49 @@ ok "tar" tar -C "$tree" --format=posix -cf tar.tar .
 mkdir tar
 ok "tar x" tar -C tar -xf tar.tar
 ok "is the same" same tar
-if command -v rsync >/dev/null; then
-	ok "rsync -a" rsync -aH "$tree/" rsync
-	ok "is the same" same rsync
-	echo more >>"$tree/a/lib.sh"
-	rm "$tree/a/t_smoke.sh"
-	ok "rsync -a --delete again" rsync -aH --delete "$tree/" rsync
-	ok "is the same" same rsync ! -type d
-	ok "rsync --inplace" rsync -aH --inplace --no-whole-file "$tree/" rsync
-	is "nothing is left of its temporary names" "$(find rsync -name '.*.??????')" ""
-fi
+ok "rsync -a" rsync -aH "$tree/" rsync
+ok "is the same" same rsync
+echo more >>"$tree/a/lib.sh"
+rm "$tree/a/t_smoke.sh"
+ok "rsync -a --delete again" rsync -aH --delete "$tree/" rsync
+ok "is the same" same rsync ! -type d
+ok "rsync --inplace" rsync -aH --inplace --no-whole-file "$tree/" rsync
+is "nothing is left of its temporary names" "$(find rsync -name '.*.??????')" ""
 ok "mv of a directory" mv cp moved
 ok "rm -r" rm -r moved tar tar.tar
 
-if command -v git >/dev/null; then
-	export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
-	mkdir repo
-	ok "git init" git -C repo init -q
-	cp "$TP_SRC"/tests/mounted/*.sh repo/
-	ok "git add" git -C repo add .
-	ok "git commit" git -C repo commit -q -m one
-	echo x >>repo/lib.sh
-	ok "git commit again" git -C repo commit -qam two
-	ok "git clone" git clone -q --no-hardlinks "file://$MNT/cache/repo" clone
-	ok "git fsck" git -C clone fsck --full --strict
-	is "has both commits" "$(git -C clone log --format=%s)" "two
+export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
+mkdir repo
+ok "git init" git -C repo init -q
+cp "$TP_SRC"/tests/mounted/*.sh repo/
+ok "git add" git -C repo add .
+ok "git commit" git -C repo commit -q -m one
+echo x >>repo/lib.sh
+ok "git commit again" git -C repo commit -qam two
+ok "git clone" git clone -q --no-hardlinks "file://$MNT/cache/repo" clone
+ok "git fsck" git -C clone fsck --full --strict
+is "has both commits" "$(git -C clone log --format=%s)" "two
 one"
-	ok "git gc" git -C clone gc -q --aggressive --prune=now
-	ok "git branch and merge" sh -c 'cd clone && git checkout -q -b b && echo y >>lib.sh && git commit -qam three &&
-		git checkout -q - && git merge -q b && git stash list && git status --short'
-	is "git status is clean" "$(git -C clone status --porcelain)" ""
-	ok "git fsck" git -C clone fsck --full --strict
-fi
+ok "git gc" git -C clone gc -q --aggressive --prune=now
+ok "git branch and merge" sh -c 'cd clone && git checkout -q -b b && echo y >>lib.sh && git commit -qam three &&
+	git checkout -q - && git merge -q b && git stash list && git status --short'
+is "git status is clean" "$(git -C clone status --porcelain)" ""
+ok "git fsck" git -C clone fsck --full --strict
 
-if command -v sqlite3 >/dev/null; then
-	ok "sqlite3" sqlite3 db 'pragma journal_mode=wal; create table t(a); insert into t values(1),(2); update t set a=a+1;'
-	is "reads it back" "$(sqlite3 db 'select sum(a) from t; pragma integrity_check')" "5
+ok "sqlite3" sqlite3 db 'pragma journal_mode=wal; create table t(a); insert into t values(1),(2); update t set a=a+1;'
+is "reads it back" "$(sqlite3 db 'select sum(a) from t; pragma integrity_check')" "5
 ok"
-	ok "sqlite3 .backup and vacuum" sqlite3 db '.backup copy' 'vacuum' 'pragma journal_mode=delete' 'insert into t values(9)'
-	is "the copy is whole" "$(sqlite3 copy 'select sum(a) from t')" 5
-fi
+ok "sqlite3 .backup and vacuum" sqlite3 db '.backup copy' 'vacuum' 'pragma journal_mode=delete' 'insert into t values(9)'
+is "the copy is whole" "$(sqlite3 copy 'select sum(a) from t')" 5
 
-if command -v vim >/dev/null; then
-	printf 'one\ntwo\n' >text
-	chmod 640 text
-	for way in backupcopy=no backupcopy=yes nowritebackup 'backup backupcopy=auto'; do
-		ok "vim, set $way" within 120 vim -es -u NONE -c "set $way" -c '$s/$/!/' -c wq text
-	done
-	is "has written each time" "$(cat text)" "one
+printf 'one\ntwo\n' >text
+chmod 640 text
+for way in backupcopy=no backupcopy=yes nowritebackup 'backup backupcopy=auto'; do
+	ok "vim, set $way" within 120 vim -es -u NONE -c "set $way" -c '$s/$/!/' -c wq text
+done
+is "has written each time" "$(cat text)" "one
 two!!!!"
-	is "and kept the mode" "$(stat -c %a text)" 640
-fi
+is "and kept the mode" "$(stat -c %a text)" 640
 
 cat >"$TP_DIR/ways.py" <<'PY'
 import os, shutil, tempfile
