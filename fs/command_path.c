@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fts.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -325,7 +326,7 @@ int tp_command_set(int argc, char **argv)
 	if (lstat(path, &st) < 0)
 		return tp_command_fail("set", 1, "%s: %s", path, strerror(errno));
 	is_dir = S_ISDIR(st.st_mode);
-	is_stream = is_dir && inside(path, &m, &relative) == 0 && strncmp(relative, "samples", 7) == 0 &&
+	is_stream = is_dir && resolve(path, &m, &relative) == 0 && strncmp(relative, "samples", 7) == 0 &&
 		    (relative[7] == 0 || relative[7] == '/');
 	tp_mounts_fini(&m);
 	for (int check = 1; check >= 0; check--)
