@@ -139,7 +139,7 @@ eventually 10 reads_it || fail "tail opened the file"
 nasty=$M/cache/a$'\n'"not drained: ha"
 waits_for_lock()
 {
-	grep -qE '^[0-9]+ flock cache/a.x0anot.x20drained:.x20ha since' "$M/.tidepool/waits"
+	grep -qE '^[0-9]+ flock cache/a.x0anot.x20drained:.x20ha, for' "$M/.tidepool/waits"
 }
 exec 7>"$nasty"
 flock 7
