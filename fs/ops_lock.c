@@ -118,7 +118,8 @@ static void cancel_lock(struct tp_wait *w)
 		TP_WRLOCK(&p->fs->tree->lock);
 		tp_locks_unwait(&p->waiter);
 	}
-	tp_reply_error(p->fs->session, &w->caller, -EINTR);
+	/* EINTR without a signal is not taken back by the kernel, and the program sees a number that means nothing. */
+	tp_reply_error(p->fs->session, &w->caller, w->ended ? -ENOTCONN : -EINTR);
 	free(p);
 }
 

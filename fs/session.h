@@ -122,6 +122,7 @@ struct tp_wait {
 	uint64_t since_ns;
 	char what[160]; /* for .tidepool/waits: "write NAME: no room" */
 	void (*cancel)(struct tp_wait *w);
+	bool ended;   /* it is cancelled because the session ends */
 	bool waiting; /* by the session's wait lock */
 };
 

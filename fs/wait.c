@@ -98,6 +98,8 @@ static struct tp_wait *take_first(struct tp_waits *t)
 
 void tp_waits_close(struct tp_waits *t)
 {
-	for (struct tp_wait *w = take_first(t); w; w = take_first(t))
+	for (struct tp_wait *w = take_first(t); w; w = take_first(t)) {
+		w->ended = true;
 		w->cancel(w);
+	}
 }

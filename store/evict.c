@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The evictor's round: expire what is due, then evict while the pool is used above `high` (down to `low`) or somebody waits for room, then call the waiters.
+ * The evictor's round: expire what is due, serve who waits for room, evict while the pool is used above `high` (down to `low`), bring down what is above its quota.
  *
  * A victim loses its names under the tree's lock and is kept from going (busy) until the kernel has been told; the batch's done callback, from the notifier's thread, lets it
  * go. No lock is held while the kernel is told, and nobody waits for it but this thread's waiters.

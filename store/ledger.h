@@ -13,7 +13,9 @@
  * not survive fork(), and the thread neither: a daemon opens its ledger after it has become one.
  *
  * Keys are 1 to 500 bytes, values at most 128 KiB, a batch at most 16 MiB. All functions may be called from
- * any thread. No call but open, close and tp_ledger_sync() waits for a disk flush.
+ * any thread. No call but open, close and tp_ledger_sync() waits for a disk flush, unless the numbers of a
+ * block are used up before the next one is there; applying and promising wait as long as write(2) and
+ * fallocate(2) do.
  *
  * Errors: -ENOSPC full disk: nothing changed, and what was applied is still in the journal; -ENOMEM: nothing
  * changed; -EROFS after a failed sync or write (the ledger is read-only until it is opened again); -EBADMSG a

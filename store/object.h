@@ -23,7 +23,9 @@
  *	tree.lock	names, objects, states and counts of generations, drafts, heat
  *	map lock	(one of tp_tree.map_locks, by node) map and size of a generation; written by who has the generation open, so that
  *			reading and writing do not take tree.lock exclusively
- *	the pool's, the ledger's, the events' own
+ *	the pool's, the ledger's, the events', the evictor's, the tree's for retries and for what is pending, and that of the known processes
+ *
+ * tree.record_lock comes before all of them.
  */
 #pragma once
 

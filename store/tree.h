@@ -2,7 +2,8 @@
 /*
  * The tree of names: directories, what is in them, and who sees what.
  *
- * All functions may be called from any thread. None waits for room, for the kernel to be told or for a disk. Nodes are what the kernel knows by number: each node
+ * All functions may be called from any thread. None waits for room or for the kernel to be told; only what changes directories, links or their attributes, or needs a number when
+ * none are left, may be held up by STATE's disk. Nodes are what the kernel knows by number: each node
  * that a struct tp_entry hands out counts one reference of the kernel's, given back by tp_tree_forget().
  *
  * What changed in directories, links and attributes is put into the ledger's journal before a function returns (tp_tree_record()), in the order of the changes. Room for

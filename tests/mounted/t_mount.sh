@@ -148,12 +148,22 @@ locker=$!
 ok "a lock is waited for" eventually 10 waits_for_lock
 kill "$locker"
 wait "$locker" 2>/dev/null
+python3 -c 'import errno, fcntl, os, sys
+file = os.open(sys.argv[1], os.O_RDONLY | os.O_CREAT)
+try:
+    fcntl.flock(file, fcntl.LOCK_EX)
+except OSError as e:
+    print(errno.errorcode.get(e.errno, e.errno))' "$nasty" >"$TP_DIR/lock" &
+locker=$!
+ok "another waits for it to the end" eventually 10 grep -q "^$locker flock" "$M/.tidepool/waits"
 out=$("$TIDEPOOL" umount "$M" 2>&1)
 is "umount goes ahead under open files" $? 0
 has "and names them, and who had them" "$out" "cache/held.*$holder.*tail"
 has "one a line" "$out" "left open: cache/a.x0anot.x20drained:.x20ha .process $$, bash"
 is "whatever its name is" "$(grep -cvE '^tidepool umount: left open: ' <<<"$out")" 0
 exec 7>&-
+wait "$locker"
+is "who waited for a lock hears that the mount is gone" "$(cat "$TP_DIR/lock")" ENOTCONN
 fails "the mount is gone" is_mounted "$M"
 ok "its daemon, too" process_gone "$pid"
 kill "$holder" 2>/dev/null
