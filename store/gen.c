@@ -147,6 +147,8 @@ static void leave_old_list(struct tp_tree *t, struct tp_gen *g)
 	atomic_fetch_sub(&t->old_bytes, tp_map_bytes(&g->map));
 }
 
+static void drop_draft(struct tp_tree *t, struct tp_gen *g, const char *why);
+
 void tp_tree_settle_gen(struct tp_tree *t, struct tp_gen *g)
 {
 	bool known = tp_node_lookups(&g->node) > 0;
@@ -159,7 +161,7 @@ void tp_tree_settle_gen(struct tp_tree *t, struct tp_gen *g)
 		 * before it asks for the second.
 		 */
 		if (!tp_gen_is_awaited(t, g->draft))
-			tp_gen_retire(t, g, false);
+			drop_draft(t, g, NULL);
 		return;
 	}
 	/* What lost its name is found by nobody any more: the kernel does not come to open it. */

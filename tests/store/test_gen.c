@@ -461,6 +461,33 @@ Test(gen, an_opener_that_never_comes_is_not_waited_for_for_ever)
 	fixture_close(&f);
 }
 
+Test(gen, a_name_that_only_a_promised_draft_stands_for_goes_with_it)
+{
+	struct fixture f;
+	struct tp_who who = process_start();
+	struct tp_opened opened;
+	struct tp_entry e;
+
+	fixture_open(&f, POOL, NULL);
+	put(&f, TP_NODE_CACHE, "x", "old");
+	cr_assert_eq(tp_tree_lookup(f.tree, &who, TP_NODE_CACHE, "x", &e), 0);
+	cr_assert_eq(tp_tree_open(f.tree, &who, e.node, O_WRONLY, &opened), -ESTALE);
+	{
+		TP_WRLOCK(&f.tree->lock);
+		tp_tree_drop_object(f.tree, tp_tree_object_of(tp_tree_node(f.tree, e.node)));
+	}
+	tp_tree_forget(f.tree, e.node, 1);
+	move_time(&f, 3 * TP_NS_PER_S);
+	wait_until(no_drafts, &f);
+	holds(&f);
+	cr_assert_eq(f.tree->objects, 0);
+	cr_assert_eq(put_as(&f, &f.me, TP_NODE_CACHE, "x", "new"), 0);
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "new"));
+	process_end(&who, SIGKILL, 0);
+	process_reap(&who);
+	fixture_close(&f);
+}
+
 Test(gen, the_same_bytes_again_are_held_once)
 {
 	struct fixture f;
