@@ -185,9 +185,12 @@ void __tsan_release(void *addr);
 static char kernel_order;
 #define ANSWERED() __tsan_release(&kernel_order)
 #define ASKED() __tsan_acquire(&kernel_order)
+/* It runs a handler only when the call that the signal came into returns, and one that is restarted does not. */
+#define LOOK_FLAGS 0
 #else
 #define ANSWERED() ((void)0)
 #define ASKED() ((void)0)
+#define LOOK_FLAGS SA_RESTART
 #endif
 
 /* Replies */
@@ -821,7 +824,7 @@ int tp_session_new_fd(const struct tp_session_options *options, int fd, struct t
 static void mask_signals(sigset_t *ret_old)
 {
 	struct sigaction to_wake = {.sa_handler = wake};
-	struct sigaction to_look = {.sa_handler = look, .sa_flags = SA_RESTART};
+	struct sigaction to_look = {.sa_handler = look, .sa_flags = LOOK_FLAGS};
 	sigset_t set;
 
 	sigemptyset(&to_wake.sa_mask);
