@@ -35,6 +35,7 @@
 #include "fs/watch.h"
 #include "store/cleanup.h"
 #include "store/peek.h"
+#include "store/process.h"
 #include "store/state.h"
 #include "store/store.h"
 
@@ -386,19 +387,12 @@ static void *watch(void *user)
 static void left_open(const char *path, int pid, void *user)
 {
 	struct mount *m = user;
-	char name[64] = "?", where[64], quoted[4 * PATH_MAX], quoted_name[4 * sizeof(name)];
-	FILE *f;
+	char name[64], quoted[4 * PATH_MAX], quoted_name[4 * sizeof(name)];
 
 	if (m->left_count++ >= REPORT_OPEN_MAX || !m->left)
 		return;
-	(void)snprintf(where, sizeof(where), "/proc/%d/comm", pid);
-	f = pid > 0 ? fopen(where, "re") : NULL;
-	if (f) {
-		if (fgets(name, sizeof(name), f))
-			name[strcspn(name, "\n")] = 0;
-		(void)fclose(f);
-	}
 	path = tp_events_quote(path, strlen(path), quoted, sizeof(quoted));
+	(void)tp_process_name(pid, name, sizeof(name));
 	(void)tp_events_quote(name, strlen(name), quoted_name, sizeof(quoted_name));
 	if (pid > 0)
 		(void)fprintf(m->left, "left open: %s (process %d, %s)\n", path, pid, quoted_name);

@@ -820,7 +820,7 @@ int tp_session_new_fd(const struct tp_session_options *options, int fd, struct t
 	return 0;
 }
 
-/* All signals stay away from the session's threads, but the one that wakes them. */
+/* All signals stay away from the session's threads, but the two that are for their readers. */
 static void mask_signals(sigset_t *ret_old)
 {
 	struct sigaction to_wake = {.sa_handler = wake};
@@ -846,11 +846,8 @@ static void mask_signals(sigset_t *ret_old)
 /* Signals all who still read, until they have left. */
 static void kick_readers(struct tp_session *s)
 {
+	leave_all(s);
 	TP_LOCK(&s->crew_lock);
-
-	atomic_store(&s->leaving, true);
-	(void)pthread_cond_broadcast(&s->called);
-	(void)pthread_cond_signal(&s->guard_ends);
 	while (s->alive > 0) {
 		struct timespec until;
 

@@ -72,35 +72,86 @@ void tp_view_config(struct tp_fs *fs, uint64_t node, FILE *out)
 		(void)fputs(fs->options.config_text, out);
 }
 
-static void print_path(struct tp_fs *fs, uint64_t node, FILE *out)
-{
-	char path[PATH_MAX], quoted[4 * PATH_MAX];
+/* What is told of a draft. */
+struct draft_seen {
+	char *path; /* owned */
+	const char *state;
+	uint64_t size, started_ns, ino;
+	unsigned opens;
+	bool unlinked;
+	uint32_t writers_count;
+	pid_t *writers; /* owned */
+};
 
-	(void)tp_tree_path_locked(fs->tree, node, path, sizeof(path));
-	(void)fputs(tp_events_quote(path, strlen(path), quoted, sizeof(quoted)), out);
+struct drafts_seen {
+	struct draft_seen *list; /* owned */
+	size_t count, max;
+};
+
+static void drafts_seen_fini(struct drafts_seen *s)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		free(s->list[i].path);
+		free(s->list[i].writers);
+	}
+	free(s->list);
 }
 
-/* Is a process known that wrote the draft and is not ending? */
-static bool writer_is_there(const struct tp_draft *d)
+static int see_draft(struct tp_fs *fs, const struct tp_draft *d, struct drafts_seen *s)
 {
+	struct draft_seen *one;
+	char path[PATH_MAX];
+
+	if (s->count == s->max) {
+		size_t max = s->max ? 2 * s->max : 16;
+		struct draft_seen *list = realloc(s->list, max * sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		s->list = list;
+		s->max = max;
+	}
+	one = &s->list[s->count];
+	*one = (struct draft_seen){
+		.path = strdup(tp_tree_path_locked(fs->tree, d->gen->node.id, path, sizeof(path))),
+		.state = tp_gen_state_name(d->gen),
+		.started_ns = d->started_ns,
+		.ino = d->gen->object->regular_id,
+		.opens = d->gen->opens,
+		.unlinked = d->unlinked,
+		.writers_count = d->writers_count,
+		.writers = calloc(d->writers_count + 1, sizeof(*one->writers)),
+	};
+	s->count++;
+	if (!one->path || !one->writers)
+		return -ENOMEM;
 	for (uint32_t i = 0; i < d->writers_count; i++)
-		if (tp_process_end(&d->writers[i].process) == TP_END_RUNS)
-			return true;
-	return false;
+		one->writers[i] = d->writers[i].process.tgid;
+	TP_RDLOCK(tp_tree_map_lock(fs->tree, d->gen));
+	one->size = d->gen->size;
+	return 0;
 }
 
-/* Is there a draft that is open though those are gone that are known to have written it? */
-static bool any_is_left_to_others(struct tp_fs *fs)
+static int see_drafts(struct tp_fs *fs, struct drafts_seen *ret)
 {
+	int r = 0;
 	TP_RDLOCK(&fs->tree->lock);
 
 	tp_list_each (l, &fs->tree->writing) {
-		const struct tp_draft *d = tp_container(l, struct tp_draft, writing);
-
-		if (d->gen->opens && !writer_is_there(d))
-			return true;
+		r = see_draft(fs, tp_container(l, struct tp_draft, writing), ret);
+		if (r < 0)
+			break;
 	}
-	return false;
+	return r;
+}
+
+/* Is it open though those are gone that are known to have written it? */
+static bool is_left_to_others(const struct draft_seen *d)
+{
+	for (uint32_t i = 0; i < d->writers_count; i++)
+		if (tp_process_end_of(d->writers[i]) == TP_END_RUNS)
+			return false;
+	return d->opens > 0;
 }
 
 static void print_holders(const struct tp_holders *h, uint64_t ino, FILE *out)
@@ -119,36 +170,43 @@ static void print_holders(const struct tp_holders *h, uint64_t ino, FILE *out)
 		(void)fputs(", held by a process that is not known", out);
 }
 
+static void print_draft(const struct draft_seen *d, uint64_t now_ns, FILE *out)
+{
+	char quoted[4 * PATH_MAX], name[64];
+
+	(void)fprintf(out, "%s %s %" PRIu64 " bytes, %" PRIu64 " s, open %u",
+		tp_events_quote(d->path, strlen(d->path), quoted, sizeof(quoted)), d->state, d->size,
+		(now_ns - d->started_ns) / TP_NS_PER_S, d->opens);
+	for (uint32_t i = 0; i < d->writers_count; i++)
+		(void)fprintf(out, "%s%d (%s)", i ? ", " : ", written by ", d->writers[i],
+			tp_process_name(d->writers[i], name, sizeof(name)));
+}
+
+/* What /proc says is asked without the lock. */
 void tp_view_drafts(struct tp_fs *fs, uint64_t node, FILE *out)
 {
-	uint64_t now_ns = tp_mono_ns(fs->store->clock);
+	struct drafts_seen drafts = {0};
 	struct tp_holders holders = {0};
-	char name[64];
+	int r = see_drafts(fs, &drafts);
+	uint64_t now_ns = tp_mono_ns(fs->store->clock);
+	bool looked = false;
 
-	/* Without the lock: it takes a while. */
-	if (any_is_left_to_others(fs))
-		(void)tp_holders_find(fs->mount_id, &holders);
-	{
-		TP_RDLOCK(&fs->tree->lock);
-		tp_list_each (l, &fs->tree->writing) {
-			const struct tp_draft *d = tp_container(l, struct tp_draft, writing);
+	for (size_t i = 0; r == 0 && i < drafts.count; i++) {
+		const struct draft_seen *d = &drafts.list[i];
 
-			print_path(fs, d->gen->node.id, out);
-			(void)fprintf(out, " %s %" PRIu64 " bytes, %" PRIu64 " s, open %u",
-				tp_gen_state_name(d->gen), d->gen->size,
-				(now_ns - d->started_ns) / TP_NS_PER_S, d->gen->opens);
-			for (uint32_t i = 0; i < d->writers_count; i++)
-				(void)fprintf(out, "%s%d (%s)", i ? ", " : ", written by ",
-					d->writers[i].process.tgid,
-					tp_process_name(d->writers[i].process.tgid, name, sizeof(name)));
-			if (d->gen->opens && !writer_is_there(d))
-				print_holders(&holders, d->gen->object->regular_id, out);
-			if (d->unlinked)
-				(void)fputs(", unlinked", out);
-			(void)fputc('\n', out);
+		print_draft(d, now_ns, out);
+		if (is_left_to_others(d)) {
+			if (!looked)
+				(void)tp_holders_find(fs->mount_id, &holders);
+			looked = true;
+			print_holders(&holders, d->ino, out);
 		}
+		(void)fputs(d->unlinked ? ", unlinked\n" : "\n", out);
 	}
+	if (r < 0)
+		(void)fputs("out of memory: the drafts could not be looked at\n", out);
 	tp_holders_fini(&holders);
+	drafts_seen_fini(&drafts);
 }
 
 void tp_view_evicted(struct tp_fs *fs, uint64_t node, FILE *out)

@@ -24,10 +24,6 @@ static int find_retry(struct tp_tree *t, const struct tp_who *who, uint64_t now_
 	return -1;
 }
 
-/*
- * The kernel looks a name up again once per open, so whoever was told ESTALE is remembered by its thread, whatever object that was about: the name may stand for another one
- * when it comes back.
- */
 /* who is on its way to d (NULL: to none) from now on, and no more to where it was sent before. With tree.lock. */
 static void set_awaited(struct tp_tree *t, struct tp_who *who, struct tp_draft *d)
 {
@@ -48,7 +44,10 @@ static void set_awaited(struct tp_tree *t, struct tp_who *who, struct tp_draft *
 		tp_gen_unawait(t, before);
 }
 
-/* Remembers that who was told ESTALE. */
+/*
+ * Remembers that who was told ESTALE: the kernel looks the name up again once per open. By its thread, whatever object that was about: the name may stand for
+ * another one when it comes back.
+ */
 static void note_told(struct tp_tree *t, struct tp_who *who, int flags)
 {
 	uint64_t now_ns = tp_mono_ns(t->store->clock), until_ns = now_ns + RETRY_NS;

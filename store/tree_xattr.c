@@ -113,8 +113,9 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *
 	return 0;
 }
 
-static int set_xattr_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, uint64_t node,
-	const char *name, const void *value, size_t len, int flags)
+/* Sets name, or removes it (value NULL). A rule of ours that is removed is one that is set to nothing. */
+static int change_xattr_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room,
+	uint64_t node, const char *name, const void *value, size_t len, int flags)
 {
 	struct tp_node *n = tp_tree_node(t, node);
 	struct tp_object *o;
@@ -124,10 +125,10 @@ static int set_xattr_locked(struct tp_tree *t, struct tp_who *who, struct tp_tre
 		return -ESTALE;
 	o = tp_tree_object_of(n);
 	if (our_key(name))
-		return set_rule(t, who, room, o, our_key(name), value, len);
+		return set_rule(t, who, room, o, our_key(name), value ? value : "", len);
 	r = tp_tree_may_note(t, room, o->mode);
 	if (r == 0)
-		r = tp_object_set_xattr(o, name, value, len, flags);
+		r = value ? tp_object_set_xattr(o, name, value, len, flags) : tp_object_remove_xattr(o, name);
 	if (r < 0)
 		return r;
 	o->ctime_ns = tp_wall_ns(t->store->clock);
@@ -136,20 +137,34 @@ static int set_xattr_locked(struct tp_tree *t, struct tp_who *who, struct tp_tre
 	return 0;
 }
 
-int tp_tree_set_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name,
-	const void *value, size_t len, int flags)
+static int change_xattr(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, uint64_t node,
+	const char *name, const void *value, size_t len, int flags)
 {
-	int r;
-	TP_TREE_ROOM(room, t, false);
+	int r = check_name(name);
 
-	if (check_name(name) < 0)
-		return check_name(name);
-	r = TP_TREE_CHANGE(room, set_xattr_locked(t, who, &room, node, name, value, len, flags));
+	if (r < 0)
+		return r;
+	r = TP_TREE_CHANGE(*room, change_xattr_locked(t, who, room, node, name, value, len, flags));
 	if (r < 0)
 		return r;
 	if (our_key(name))
 		tp_evictor_look(t->store->evictor);
-	return tp_tree_record_change(t, &room);
+	return tp_tree_record_change(t, room);
+}
+
+int tp_tree_set_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name,
+	const void *value, size_t len, int flags)
+{
+	TP_TREE_ROOM(room, t, false);
+
+	return change_xattr(t, who, &room, node, name, value, len, flags);
+}
+
+int tp_tree_remove_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name)
+{
+	TP_TREE_ROOM(room, t, true);
+
+	return change_xattr(t, who, &room, node, name, NULL, 0, 0);
 }
 
 static int checksum(struct tp_tree *t, struct tp_gen *g, char *buf, size_t len)
@@ -314,37 +329,4 @@ ssize_t tp_tree_list_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node,
 
 	n = tp_tree_node(t, node);
 	return n ? tp_object_list_xattr(tp_tree_object_of(n), buf, len) : -ESTALE;
-}
-
-static int remove_xattr_locked(
-	struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, uint64_t node, const char *name)
-{
-	struct tp_node *n = tp_tree_node(t, node);
-	struct tp_object *o;
-	int r;
-
-	if (!n)
-		return -ESTALE;
-	o = tp_tree_object_of(n);
-	r = tp_tree_may_note(t, room, o->mode);
-	if (r == 0)
-		r = our_key(name) ? set_rule(t, who, room, o, our_key(name), "", 0)
-				  : tp_object_remove_xattr(o, name);
-	if (r < 0)
-		return r;
-	o->ctime_ns = tp_wall_ns(t->store->clock);
-	tp_tree_tell_node(t, node);
-	tp_tree_note_object(t, o);
-	return 0;
-}
-
-int tp_tree_remove_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, const char *name)
-{
-	int r;
-	TP_TREE_ROOM(room, t, true);
-
-	if (check_name(name) < 0)
-		return check_name(name);
-	r = TP_TREE_CHANGE(room, remove_xattr_locked(t, who, &room, node, name));
-	return r < 0 ? r : tp_tree_record_change(t, &room);
 }
