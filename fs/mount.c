@@ -346,11 +346,11 @@ static void *do_errands(void *user)
 			tp_fs_stop(m->fs);
 		}
 		log_events(m);
-		(void)clock_gettime(CLOCK_REALTIME, &until);
+		(void)clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += LOG_INTERVAL_NS;
 		until.tv_sec += m->foreground ? until.tv_nsec / (long)TP_NS_PER_S : 3600;
 		until.tv_nsec %= (long)TP_NS_PER_S;
-		(void)sem_timedwait(&m->errand, &until);
+		(void)sem_clockwait(&m->errand, CLOCK_MONOTONIC, &until);
 	}
 	return NULL;
 }

@@ -487,7 +487,7 @@ static void *guard_run(void *arg)
 	while (!atomic_load(&s->leaving)) {
 		struct timespec until;
 
-		(void)clock_gettime(CLOCK_REALTIME, &until);
+		(void)clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec += GUARD_S;
 		(void)pthread_cond_timedwait(&s->guard_ends, &s->crew_lock, &until);
 		if (is_held_up(s) && call_one(s))
@@ -751,6 +751,7 @@ static void session_fini(struct tp_session *s)
 static int session_init(const struct tp_session_options *options, struct tp_session **ret)
 {
 	struct tp_session *s = calloc(1, sizeof(*s));
+	pthread_condattr_t attr;
 
 	if (!s)
 		return -ENOMEM;
@@ -764,8 +765,11 @@ static int session_init(const struct tp_session_options *options, struct tp_sess
 	(void)pthread_mutex_init(&s->turns_lock, NULL);
 	(void)pthread_mutex_init(&s->crew_lock, NULL);
 	(void)pthread_cond_init(&s->called, NULL);
-	(void)pthread_cond_init(&s->left, NULL);
-	(void)pthread_cond_init(&s->guard_ends, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&s->left, &attr);
+	(void)pthread_cond_init(&s->guard_ends, &attr);
+	(void)pthread_condattr_destroy(&attr);
 	(void)pthread_mutex_init(&s->release_lock, NULL);
 	(void)pthread_cond_init(&s->released, NULL);
 	(void)pthread_mutex_init(&s->stop_lock, NULL);
@@ -855,7 +859,7 @@ static void kick_readers(struct tp_session *s)
 			if (s->readers[i]->alive)
 				(void)pthread_kill(s->readers[i]->thread, wake_signal());
 		}
-		(void)clock_gettime(CLOCK_REALTIME, &until);
+		(void)clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += KICK_NS;
 		if (until.tv_nsec >= (long)TP_NS_PER_S) {
 			until.tv_nsec -= (long)TP_NS_PER_S;
