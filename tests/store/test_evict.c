@@ -540,6 +540,52 @@ Test(evict, a_quota_below_which_nothing_may_go_holds_up_no_other_and_is_tried_ag
 	fixture_close(&f);
 }
 
+struct rests {
+	struct tp_tree *tree;
+	struct tp_extra *extra;
+	unsigned count;
+};
+
+static bool has_rested(void *user)
+{
+	struct rests *r = user;
+	TP_RDLOCK(&r->tree->lock);
+
+	return r->extra->quota_rests == r->count;
+}
+
+Test(evict, a_quota_that_stays_stuck_is_tried_more_and_more_seldom)
+{
+	struct fixture f;
+	struct rests r;
+	struct file open;
+	uint64_t stuck;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	stuck = make_dir(&f, TP_NODE_CACHE, "stuck");
+	cr_assert_eq(put_bytes(&f, stuck, "x", 1536 * KIB, 1), 0);
+	cr_assert_eq(file_open(&f, &f.me, stuck, "x", O_RDONLY, &open), 0);
+	cr_assert_eq(set_rule(&f, stuck, "quota", "1M"), 0);
+	r = (struct rests){f.tree, tp_tree_object_of(tp_tree_node(f.tree, stuck))->extra, 1};
+	wait_until(has_rested, &r);
+	for (uint64_t rest_s = 10; r.count < 5; rest_s *= 2) {
+		uint64_t until_ns = r.extra->quota_rest_ns;
+
+		/* The time stood still: all of it lies ahead. */
+		cr_assert_eq(until_ns, tp_mono_ns(f.store->clock) + rest_s * TP_NS_PER_S);
+		move_time(&f, rest_s * TP_NS_PER_S);
+		r.count++;
+		wait_until(has_rested, &r);
+	}
+	cr_assert_eq(set_rule(&f, stuck, "quota", "1M"), 0);
+	r.count = 1;
+	wait_until(has_rested, &r);
+	cr_assert_eq(file_close(&f, &open), 0);
+	move_time(&f, 11 * TP_NS_PER_S);
+	wait_gone(&f, stuck, "x");
+	fixture_close(&f);
+}
+
 Test(evict, what_is_on_its_way_is_enough_for_a_quota)
 {
 	struct fixture f;

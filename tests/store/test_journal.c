@@ -496,12 +496,13 @@ Test(journal, a_full_disk_appends_nothing_and_the_next_record_is_whole)
 	tp_journal_close(j);
 }
 
-/* The disk is full for whoever asks for room; what is allocated stays. */
-static bool full;
+/* The disk has so much for whoever asks for room at once; what is allocated stays. */
+#define PLENTY INT64_MAX
+static off_t available = PLENTY;
 
 int fallocate(int fd, int mode, off_t offset, off_t len)
 {
-	if (full) {
+	if (len > available) {
 		errno = ENOSPC;
 		return -1;
 	}
@@ -535,19 +536,78 @@ Test(journal, room_is_allocated_behind_the_end_and_moves_with_the_open_file)
 	append(j, "a", "1");
 	cr_assert_eq(stat(scratch_path(&dir, "journal.0"), &st), 0);
 	cr_assert_eq(tp_journal_room(j), room - (uint64_t)st.st_size);
-	full = true;
+	available = 0;
 	cr_assert_eq(tp_journal_reserve(j, tp_journal_room(j)), 0);
 	cr_assert_eq(tp_journal_reserve(j, tp_journal_room(j) + 1), -ENOSPC);
 	/* The other file has no room for so much: nothing is sealed. */
 	cr_assert_eq(tp_journal_seal(j, want, &last, &bytes), -ENOSPC);
 	append(j, "b", "1");
-	full = false;
+	available = PLENTY;
 	cr_assert_eq(tp_journal_seal(j, want, &last, &bytes), 0);
 	cr_assert_eq(last, 2);
 	cr_assert_geq(tp_journal_room(j), want);
 	cr_assert_geq(allocated_bytes(&dir, "journal.1"), want);
 	cr_assert_eq(tp_journal_drop_sealed(j), 0);
 	cr_assert_gt(allocated_bytes(&dir, "journal.0"), 0);
+	tp_journal_close(j);
+}
+
+Test(journal, the_last_of_a_disk_is_asked_for_without_a_stretch)
+{
+	SCRATCH(dir);
+	struct tp_journal *j = opened(&dir);
+	const uint64_t want = 3 << 20;
+
+	cr_assert_eq(tp_journal_start(j, 0), 0);
+	available = want - 1;
+	cr_assert_eq(tp_journal_reserve(j, want), -ENOSPC);
+	available = want;
+	cr_assert_eq(tp_journal_reserve(j, want), 0);
+	cr_assert_eq(tp_journal_room(j), want);
+	tp_journal_close(j);
+}
+
+/* The first file is empty and has room, the second is open and has none. */
+static void leave_room_in_the_first(struct tp_journal *j, const char *key_of_second)
+{
+	uint64_t last, bytes;
+
+	available = 0;
+	cr_assert_eq(tp_journal_start(j, 0), 0);
+	cr_assert_eq(tp_journal_room(j), 0);
+	append(j, "sealed", "1");
+	cr_assert_eq(tp_journal_seal(j, 0, &last, &bytes), 0);
+	if (key_of_second)
+		append(j, key_of_second, "1");
+	available = PLENTY;
+	cr_assert_eq(tp_journal_drop_sealed(j), 0);
+	available = 0;
+	cr_assert_eq(tp_journal_room(j), 0);
+}
+
+Test(journal, of_two_empty_files_the_one_with_room_is_taken_on_a_full_disk)
+{
+	SCRATCH(dir);
+	struct tp_journal *j = opened(&dir);
+	struct replay p;
+
+	leave_room_in_the_first(j, NULL);
+	cr_assert_eq(tp_journal_reserve(j, 64), 0);
+	cr_assert_geq(tp_journal_room(j), 64);
+	append(j, "a", "1");
+	p = replayed(&dir, 1);
+	cr_assert_str_eq(p.met.keys, "a ");
+	tp_journal_close(j);
+}
+
+Test(journal, a_file_that_has_something_stays_the_open_one)
+{
+	SCRATCH(dir);
+	struct tp_journal *j = opened(&dir);
+
+	leave_room_in_the_first(j, "a");
+	cr_assert_eq(tp_journal_reserve(j, 64), -ENOSPC);
+	cr_assert_eq(tp_journal_room(j), 0);
 	tp_journal_close(j);
 }
 
