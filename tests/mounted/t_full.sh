@@ -101,7 +101,12 @@ ok "the disk is full again" fill
 ok "and found to be" make_until_full "$MNT/cache/more"
 count=$(find more -mindepth 1 | wc -l)
 fails_with "a directory is refused" "No space left" mkdir "more/$count"
+lacks "a refusal is no trouble" "$(cat "$MNT/.tidepool/health")" ledger
+fails_with "what was made cannot be synced" "No space left" sync more
+has "health says that it waits" "$(cat "$MNT/.tidepool/health")" "^ledger: .* waits to be written to STATE: No space left"
 rm "$SMALL/fill"
+ok "synced as soon as there is room" sync more
+lacks "and health has nothing to say of it" "$(cat "$MNT/.tidepool/health")" ledger
 ok "and made as soon as there is room" mkdir "more/$count"
 cd / || exit 1
 tp_remount
