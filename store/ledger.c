@@ -15,33 +15,23 @@
  *
  * A commit that fails for want of room or memory is tried again: LMDB dropped the whole transaction, the
  * sealed file is still there, and the retry writes every page of it again. After any other failure nothing is
- * known about the disk, and the ledger is read-only. That a commit does not sync (MDB_NOSYNC) or writes
- * through the map (MDB_WRITEMAP) was left out: both give up the order in which LMDB's pages reach the disk.
+ * known about the disk, and the ledger is read-only.
  *
- * LMDB's map must not be replaced while a transaction is open. Only the writer thread begins transactions,
- * except for the scans, and it waits for these.
+ * Only the writer thread begins transactions, except for the scans, and it waits for these.
  */
 #include "store/ledger.h"
 
-#include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <lmdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/stat.h>
 
 #include "store/cleanup.h"
+#include "store/db.h"
 #include "store/journal.h"
 #include "store/state.h"
 
-#define SCHEMA_VERSION 1
 #define GENERATION_BLOCK UINT64_C(65536)
-#define MAP_BYTES_MIN (UINT64_C(64) << 20)
 /*
  * An open journal file that is longer is sealed at once, so that it does not grow for as long as the interval
  * lasts.
@@ -49,25 +39,11 @@
 #define JOURNAL_BYTES_HURRY (UINT64_C(8) << 20)
 /* Of the journal's room so much is kept for what must go on while the disk is full. */
 #define SPARE_BYTES (UINT64_C(256) << 10)
-/* Bounds what LMDB holds in memory of one transaction. */
-#define TXN_BYTES (UINT64_C(16) << 20)
 /* How long after a commit that found no room the next one is tried unasked, at least. */
 #define RETRY_NS (100 * TP_NS_PER_MS)
 
-/* Keys of META that are the ledger's own. */
-#define KEY_VERSION "version"	    /* SCHEMA_VERSION */
-#define KEY_UUID "uuid"		    /* 16 bytes */
-#define KEY_GENERATION "generation" /* the highest generation that was reserved */
-#define KEY_JOURNAL "journal"	    /* the highest sequence of the journal that is in LMDB */
-
 _Static_assert(TP_LEDGER_BATCH_BYTES >= sizeof(struct tp_journal_header) + 8, "header and padding");
 _Static_assert(TP_LEDGER_ENTRY_BYTES == sizeof(struct tp_journal_entry_header), "as in the journal");
-
-static const char *const table_names[TP_LEDGER_TABLES] = {
-	[TP_LEDGER_META] = "meta",
-	[TP_LEDGER_NODES] = "nodes",
-	[TP_LEDGER_NAMES] = "names",
-};
 
 struct tp_ledger_batch {
 	struct tp_journal_record record;
@@ -77,15 +53,10 @@ struct tp_ledger {
 	const struct tp_clock *clock;
 	uint64_t interval_ns;
 	struct tp_state state;
-	MDB_env *env;
-	MDB_dbi dbi[TP_LEDGER_TABLES];
+	struct tp_db db; /* the opener's until the writer thread runs, then that thread's; but for scans */
 	struct tp_journal *journal;
 	pthread_t writer;
 	bool has_writer;
-
-	/* The opener's until the writer thread runs, then that thread's. */
-	uint64_t stored;   /* the highest sequence in LMDB */
-	uint64_t reserved; /* the highest generation that LMDB has as reserved */
 
 	/* Lock order: append, lock. */
 
@@ -120,23 +91,6 @@ struct tp_ledger {
 	uint64_t generation_end; /* may be given out, and is reserved on stable storage */
 };
 
-/* LMDB's codes, once. A full map is -ENOBUFS and never leaves this file. */
-static int from_mdb(int rc)
-{
-	switch (rc) {
-	case MDB_MAP_FULL:
-		return -ENOBUFS;
-	case MDB_CORRUPTED:
-	case MDB_PAGE_NOTFOUND:
-	case MDB_INVALID:
-	case MDB_VERSION_MISMATCH:
-	case MDB_INCOMPATIBLE:
-		return -EBADMSG;
-	default:
-		return rc > 0 ? -rc : rc ? -EIO : 0;
-	}
-}
-
 /* May the same be tried again, because nothing is wrong but that there is no room? */
 static bool is_passing(int r)
 {
@@ -158,18 +112,9 @@ void tp_ledger_batch_free(struct tp_ledger_batch *b)
 	free(b);
 }
 
-static bool is_key(const void *key, size_t key_len, const char *name)
+static bool may_put(enum tp_ledger_table t, const void *key, size_t key_len)
 {
-	return key_len == strlen(name) && memcmp(key, name, key_len) == 0;
-}
-
-static bool is_allowed(enum tp_ledger_table t, const void *key, size_t key_len)
-{
-	if ((unsigned)t >= TP_LEDGER_TABLES)
-		return false;
-	return t != TP_LEDGER_META ||
-	       !(is_key(key, key_len, KEY_VERSION) || is_key(key, key_len, KEY_UUID) ||
-		       is_key(key, key_len, KEY_GENERATION) || is_key(key, key_len, KEY_JOURNAL));
+	return (unsigned)t < TP_LEDGER_TABLES && !tp_db_is_own_key(t, key, key_len);
 }
 
 int tp_ledger_batch_put(struct tp_ledger_batch *b, enum tp_ledger_table t, const void *key, size_t key_len,
@@ -182,7 +127,7 @@ int tp_ledger_batch_put(struct tp_ledger_batch *b, enum tp_ledger_table t, const
 		.value = value,
 		.value_len = value_len};
 
-	return is_allowed(t, key, key_len) ? tp_journal_record_add(&b->record, &e) : -EINVAL;
+	return may_put(t, key, key_len) ? tp_journal_record_add(&b->record, &e) : -EINVAL;
 }
 
 int tp_ledger_batch_remove(struct tp_ledger_batch *b, enum tp_ledger_table t, const void *key, size_t key_len)
@@ -190,7 +135,7 @@ int tp_ledger_batch_remove(struct tp_ledger_batch *b, enum tp_ledger_table t, co
 	struct tp_journal_entry e = {
 		.op = TP_JOURNAL_REMOVE, .table = (uint8_t)t, .key = key, .key_len = key_len};
 
-	return is_allowed(t, key, key_len) ? tp_journal_record_add(&b->record, &e) : -EINVAL;
+	return may_put(t, key, key_len) ? tp_journal_record_add(&b->record, &e) : -EINVAL;
 }
 
 int tp_ledger_batch_reserve(struct tp_ledger_batch *b, size_t bytes)
@@ -198,184 +143,15 @@ int tp_ledger_batch_reserve(struct tp_ledger_batch *b, size_t bytes)
 	return tp_journal_record_reserve(&b->record, bytes);
 }
 
-/* transactions: the writer thread, and open before there is one */
+/* the writer thread */
 
-struct commit {
-	struct tp_ledger *l;
-	MDB_txn *txn;	   /* NULL: none is open */
-	uint64_t bytes;	   /* of the records in it */
-	uint64_t sequence; /* of its last record */
-	uint64_t records;  /* in it */
-	uint64_t committed_records;
-};
-
-static int meta_put(struct tp_ledger *l, MDB_txn *txn, const char *key, const void *value, size_t value_len)
-{
-	MDB_val k = {strlen(key), (void *)key}, v = {value_len, (void *)value};
-
-	return from_mdb(mdb_put(txn, l->dbi[TP_LEDGER_META], &k, &v, 0));
-}
-
-static int meta_put_number(struct tp_ledger *l, MDB_txn *txn, const char *key, uint64_t number)
-{
-	uint64_t v = htole64(number);
-
-	return meta_put(l, txn, key, &v, sizeof(v));
-}
-
-/* -ENOENT: it is not there. -EBADMSG: it has another length. */
-static int meta_get(struct tp_ledger *l, MDB_txn *txn, const char *key, void *buf, size_t len)
-{
-	MDB_val k = {strlen(key), (void *)key}, v;
-	int rc = mdb_get(txn, l->dbi[TP_LEDGER_META], &k, &v);
-
-	if (rc == MDB_NOTFOUND)
-		return -ENOENT;
-	if (rc)
-		return from_mdb(rc);
-	if (v.mv_size != len)
-		return -EBADMSG;
-	memcpy(buf, v.mv_data, len);
-	return 0;
-}
-
-static int meta_get_number(struct tp_ledger *l, MDB_txn *txn, const char *key, uint64_t *ret)
-{
-	uint64_t v;
-	int r = meta_get(l, txn, key, &v, sizeof(v));
-
-	if (r < 0)
-		return r;
-	*ret = le64toh(v);
-	return 0;
-}
-
-static int commit_begin(struct commit *c)
-{
-	return c->txn ? 0 : from_mdb(mdb_txn_begin(c->l->env, NULL, 0, &c->txn));
-}
-
-static void commit_abort(struct commit *c)
-{
-	if (c->txn)
-		mdb_txn_abort(tp_steal_ptr(c->txn));
-}
-
-/* Commits what is open, if anything is. */
-static int commit_end(struct commit *c)
-{
-	int r;
-
-	if (!c->txn)
-		return 0;
-	if (c->sequence > c->l->stored) {
-		r = meta_put_number(c->l, c->txn, KEY_JOURNAL, c->sequence);
-		if (r < 0) {
-			commit_abort(c);
-			return r;
-		}
-	}
-	r = from_mdb(mdb_txn_commit(tp_steal_ptr(c->txn)));
-	if (r < 0)
-		return r;
-	if (c->sequence > c->l->stored)
-		c->l->stored = c->sequence;
-	c->committed_records += c->records;
-	c->records = c->bytes = 0;
-	return 0;
-}
-
-/* A tp_journal_each: takes one record into the transaction. */
-static int commit_record(struct tp_journal_view *view, void *user)
-{
-	struct commit *c = user;
-	struct tp_journal_entry e;
-	int r, rc;
-
-	r = commit_begin(c);
-	if (r < 0)
-		return r;
-	c->sequence = view->sequence;
-	c->bytes += view->len;
-	c->records++;
-	while (tp_journal_view_next(view, &e)) {
-		MDB_val k = {e.key_len, (void *)e.key}, v = {e.value_len, (void *)e.value};
-
-		if (e.table >= TP_LEDGER_TABLES)
-			return -EBADMSG;
-		if (e.op == TP_JOURNAL_PUT)
-			rc = mdb_put(c->txn, c->l->dbi[e.table], &k, &v, 0);
-		else
-			rc = mdb_del(c->txn, c->l->dbi[e.table], &k, NULL);
-		if (rc && !(rc == MDB_NOTFOUND && e.op == TP_JOURNAL_REMOVE))
-			return from_mdb(rc);
-	}
-	return c->bytes < TXN_BYTES ? 0 : commit_end(c);
-}
-
-/* Doubles LMDB's map. No transaction is open. */
-static int grow_map(struct tp_ledger *l)
-{
-	MDB_envinfo info;
-	size_t size;
-	void *p;
-
-	(void)mdb_env_info(l->env, &info);
-	if (__builtin_mul_overflow(info.me_mapsize, 2, &size))
-		return -ENOMEM;
-	/*
-	 * LMDB gives the old map up before it asks for the new one, and has none if that fails. So ask first.
-	 */
-	p = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED)
-		return -ENOMEM;
-	(void)munmap(p, size);
-	/*
-	 * Should it fail in spite of that, then the environment must not be touched any more: not a code that
-	 * is tried again.
-	 */
-	return mdb_env_set_mapsize(l->env, size) ? -EIO : 0;
-}
-
-/*
- * Brings the sealed records (journal) and a reservation (reserve: up to this generation; 0: none) into LMDB.
- */
-static int commit_once(struct tp_ledger *l, bool journal, uint64_t reserve)
-{
-	struct commit c = {.l = l};
-	int r = 0;
-
-	if (journal)
-		r = tp_journal_load(l->journal, l->stored, commit_record, &c, NULL);
-	if (r == 0 && reserve) {
-		r = commit_begin(&c);
-		if (r == 0)
-			r = meta_put_number(l, c.txn, KEY_GENERATION, reserve);
-	}
-	if (r == 0)
-		r = commit_end(&c);
-	if (r < 0)
-		commit_abort(&c);
-	return r;
-}
-
+/* Brings the sealed records (journal) and a reservation (reserve, see tp_db_commit()) into LMDB. */
 static int commit(struct tp_ledger *l, bool journal, uint64_t reserve)
 {
-	int r;
+	int r = tp_db_commit(&l->db, journal ? l->journal : NULL, reserve);
 
-	while ((r = commit_once(l, journal, reserve)) == -ENOBUFS) {
-		r = grow_map(l);
-		if (r < 0)
-			return r;
-	}
-	if (r < 0)
-		return r;
-	if (reserve)
-		l->reserved = reserve;
-	return journal ? tp_journal_drop_sealed(l->journal) : 0;
+	return r == 0 && journal ? tp_journal_drop_sealed(l->journal) : r;
 }
-
-/* the writer thread */
 
 static void fail(struct tp_ledger *l, int r)
 {
@@ -460,7 +236,7 @@ static void attempt(struct tp_ledger *l)
 	uint64_t id = ++l->attempts, now = tp_mono_ns(l->clock), last = 0, bytes = 0, reserve;
 	int r;
 
-	reserve = l->block_asked ? l->reserved + GENERATION_BLOCK : 0;
+	reserve = l->block_asked ? l->db.reserved + GENERATION_BLOCK : 0;
 	l->hurry = false;
 	l->busy = true;
 	(void)pthread_mutex_unlock(&l->lock);
@@ -484,7 +260,7 @@ static void attempt(struct tp_ledger *l)
 		l->since_ns = now;
 		l->quiet_ns = 0;
 		l->waiting_errno = 0;
-		l->generation_end = l->reserved;
+		l->generation_end = l->db.reserved;
 		if (reserve)
 			l->block_asked = l->block_urgent = false;
 	}
@@ -648,34 +424,6 @@ uint64_t tp_ledger_next_generation(struct tp_ledger *l)
 	return ++l->generation;
 }
 
-static int scan_table(struct tp_ledger *l, enum tp_ledger_table t,
-	int (*each)(const void *key, size_t key_len, const void *value, size_t value_len, void *user),
-	void *user)
-{
-	MDB_cursor *cursor;
-	MDB_txn *txn;
-	MDB_val k, v;
-	int r, rc;
-
-	r = from_mdb(mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn));
-	if (r < 0)
-		return r;
-	r = from_mdb(mdb_cursor_open(txn, l->dbi[t], &cursor));
-	if (r < 0) {
-		mdb_txn_abort(txn);
-		return r;
-	}
-	while (!r) {
-		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
-		if (rc == MDB_NOTFOUND)
-			break;
-		r = rc ? from_mdb(rc) : each(k.mv_data, k.mv_size, v.mv_data, v.mv_size, user);
-	}
-	mdb_cursor_close(cursor);
-	mdb_txn_abort(txn);
-	return r;
-}
-
 int tp_ledger_scan(struct tp_ledger *l, enum tp_ledger_table t,
 	int (*each)(const void *key, size_t key_len, const void *value, size_t value_len, void *user),
 	void *user)
@@ -688,7 +436,7 @@ int tp_ledger_scan(struct tp_ledger *l, enum tp_ledger_table t,
 			(void)pthread_cond_wait(&l->done, &l->lock);
 		l->scans++;
 	}
-	r = scan_table(l, t, each, user);
+	r = tp_db_scan(&l->db, t, each, user);
 	TP_LOCK(&l->lock);
 	l->scans--;
 	(void)pthread_cond_signal(&l->wake);
@@ -697,208 +445,12 @@ int tp_ledger_scan(struct tp_ledger *l, enum tp_ledger_table t,
 
 /* opening */
 
-/* Opens the LMDB environment STATE/name and its tables. With create they are made. */
-static int open_env(struct tp_ledger *l, const char *state, const char *name, bool create)
-{
-	tp_autofree char *path = NULL;
-	struct stat st;
-	MDB_txn *txn;
-	uint64_t map_bytes = MAP_BYTES_MIN;
-	int r, rc;
-
-	if (asprintf(&path, "%s/%s", state, name) < 0) {
-		path = NULL;
-		return -ENOMEM;
-	}
-	r = from_mdb(mdb_env_create(&l->env));
-	if (r < 0)
-		return r;
-	if (!create && fstatat(l->state.fd, "ledger/data.mdb", &st, 0) == 0)
-		while (map_bytes < 2 * (uint64_t)st.st_size)
-			map_bytes *= 2;
-	rc = mdb_env_set_maxdbs(l->env, TP_LEDGER_TABLES);
-	if (!rc)
-		rc = mdb_env_set_mapsize(l->env, map_bytes);
-	if (!rc)
-		rc = mdb_env_open(l->env, path, MDB_NOTLS, 0600);
-	if (!rc)
-		rc = mdb_reader_check(l->env, NULL);
-	if (!rc)
-		rc = mdb_txn_begin(l->env, NULL, 0, &txn);
-	if (rc)
-		return from_mdb(rc);
-	for (size_t t = 0; t < TP_LEDGER_TABLES && !rc; t++)
-		rc = mdb_dbi_open(txn, table_names[t], create ? MDB_CREATE : 0, &l->dbi[t]);
-	if (rc) {
-		mdb_txn_abort(txn);
-		return rc == MDB_NOTFOUND ? -EBADMSG : from_mdb(rc);
-	}
-	return from_mdb(mdb_txn_commit(txn));
-}
-
-static void close_env(struct tp_ledger *l)
-{
-	if (l->env)
-		mdb_env_close(tp_steal_ptr(l->env));
-}
-
-static int make_meta(struct tp_ledger *l)
-{
-	unsigned char uuid[16];
-	MDB_txn *txn;
-	int r;
-
-	if (getrandom(uuid, sizeof(uuid), 0) != (ssize_t)sizeof(uuid))
-		return -EIO;
-	r = from_mdb(mdb_txn_begin(l->env, NULL, 0, &txn));
-	if (r < 0)
-		return r;
-	r = meta_put_number(l, txn, KEY_VERSION, SCHEMA_VERSION);
-	if (r == 0)
-		r = meta_put(l, txn, KEY_UUID, uuid, sizeof(uuid));
-	if (r == 0)
-		r = meta_put_number(l, txn, KEY_GENERATION, 0);
-	if (r == 0)
-		r = meta_put_number(l, txn, KEY_JOURNAL, 0);
-	if (r < 0) {
-		mdb_txn_abort(txn);
-		return r;
-	}
-	return from_mdb(mdb_txn_commit(txn));
-}
-
-/* Makes STATE/ledger, complete or not at all. What a crash left of an earlier try is removed. */
-static int make_env(struct tp_ledger *l, const char *state)
-{
-	int r;
-
-	(void)unlinkat(l->state.fd, "ledger.new/data.mdb", 0);
-	(void)unlinkat(l->state.fd, "ledger.new/lock.mdb", 0);
-	(void)unlinkat(l->state.fd, "ledger.new", AT_REMOVEDIR);
-	if (mkdirat(l->state.fd, "ledger.new", 0700) < 0)
-		return -errno;
-	r = open_env(l, state, "ledger.new", true);
-	if (r == 0)
-		r = make_meta(l);
-	close_env(l);
-	if (r < 0)
-		return r;
-	/* The file's own name in its directory, then the directory's in STATE. */
-	{
-		tp_autoclose int fd = openat(l->state.fd, "ledger.new", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-		if (fd < 0 || fsync(fd) < 0)
-			return -errno;
-	}
-	if (renameat(l->state.fd, "ledger.new", l->state.fd, "ledger") < 0 || fsync(l->state.fd) < 0)
-		return -errno;
-	return 0;
-}
-
-static int load_meta(struct tp_ledger *l, const char *state, struct tp_err *err, struct tp_ledger_info *info)
-{
-	uint64_t version;
-	MDB_txn *txn;
-	int r;
-
-	r = from_mdb(mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn));
-	if (r < 0)
-		return tp_err_set(err, r, "%s/ledger cannot be read: %s", state, strerror(-r));
-	r = meta_get_number(l, txn, KEY_VERSION, &version);
-	if (r == 0 && version != SCHEMA_VERSION) {
-		mdb_txn_abort(txn);
-		return tp_err_set(err, -EBADMSG,
-			"%s has a ledger of version %" PRIu64 ", and this tidepool knows version %d only",
-			state, version, SCHEMA_VERSION);
-	}
-	if (r == 0)
-		r = meta_get(l, txn, KEY_UUID, info->uuid, sizeof(info->uuid));
-	if (r == 0)
-		r = meta_get_number(l, txn, KEY_GENERATION, &l->reserved);
-	if (r == 0)
-		r = meta_get_number(l, txn, KEY_JOURNAL, &l->stored);
-	mdb_txn_abort(txn);
-	if (r < 0)
-		return tp_err_set(
-			err, r == -ENOENT ? -EBADMSG : r, "%s/ledger is not a ledger of tidepool", state);
-	return 0;
-}
-
-static int open_lmdb(struct tp_ledger *l, const char *state, struct tp_err *err, struct tp_ledger_info *info)
-{
-	struct stat st;
-	int r;
-
-	if (fstatat(l->state.fd, "ledger", &st, AT_SYMLINK_NOFOLLOW) < 0) {
-		if (errno != ENOENT) {
-			r = -errno;
-			return tp_err_set(err, r, "%s/ledger cannot be opened: %s", state, strerror(-r));
-		}
-		r = make_env(l, state);
-		if (r < 0)
-			return tp_err_set(err, r, "%s/ledger cannot be made: %s", state, strerror(-r));
-		info->created = true;
-	} else if (!S_ISDIR(st.st_mode)) {
-		return tp_err_set(err, -EBADMSG, "%s/ledger is not a directory", state);
-	}
-	/* LMDB would make what is missing. */
-	if (fstatat(l->state.fd, "ledger/data.mdb", &st, 0) < 0) {
-		r = errno == ENOENT ? -EBADMSG : -errno;
-		return tp_err_set(err, r, "%s/ledger/data.mdb cannot be opened: %s", state, strerror(errno));
-	}
-	if (!st.st_size)
-		return tp_err_set(err, -EBADMSG, "%s/ledger/data.mdb is empty", state);
-	r = open_env(l, state, "ledger", false);
-	if (r == -EBADMSG)
-		return tp_err_set(err, r, "%s/ledger is damaged, or not a ledger of tidepool", state);
-	if (r < 0)
-		return tp_err_set(err, r, "%s/ledger cannot be opened: %s", state, strerror(-r));
-	return load_meta(l, state, err, info);
-}
-
-/* One pass of the journal into LMDB, together with the first block of generations. */
-static int replay_once(
-	struct tp_ledger *l, struct tp_err *err, struct tp_ledger_info *info, uint64_t *ret_last)
-{
-	struct commit c = {.l = l};
-	uint64_t block = l->reserved + GENERATION_BLOCK, last, dropped_bytes;
-	int r;
-
-	r = tp_journal_replay(l->journal, l->stored, commit_record, &c, err, &last, &dropped_bytes);
-	if (r == 0)
-		r = commit_begin(&c);
-	if (r == 0)
-		r = meta_put_number(l, c.txn, KEY_GENERATION, block);
-	if (r == 0) {
-		/*
-		 * Numbers that were seen and dropped are not used again: the files may still show them after
-		 * a crash.
-		 */
-		c.sequence = last;
-		r = commit_end(&c);
-	}
-	info->replayed += c.committed_records;
-	if (r < 0) {
-		commit_abort(&c);
-		return r;
-	}
-	l->reserved = block;
-	info->dropped_bytes = dropped_bytes;
-	*ret_last = last;
-	return 0;
-}
-
 static int replay(struct tp_ledger *l, const char *state, struct tp_err *err, struct tp_ledger_info *info)
 {
 	struct tp_err why = {""};
-	uint64_t last = 0, generation = l->reserved;
-	int r;
+	uint64_t last = 0, generation = l->db.reserved;
+	int r = tp_db_replay(&l->db, l->journal, generation + GENERATION_BLOCK, &why, info, &last);
 
-	while ((r = replay_once(l, &why, info, &last)) == -ENOBUFS) {
-		r = grow_map(l);
-		if (r < 0)
-			break;
-	}
 	if (r == 0)
 		r = tp_journal_start(l->journal, last);
 	if (r < 0 && *why.text)
@@ -909,7 +461,7 @@ static int replay(struct tp_ledger *l, const char *state, struct tp_err *err, st
 	l->room = tp_journal_room(l->journal);
 	l->appended = l->committed = l->wanted = last;
 	l->generation = generation;
-	l->generation_end = l->reserved;
+	l->generation_end = l->db.reserved;
 	return 0;
 }
 
@@ -944,7 +496,7 @@ static void ledger_free(struct tp_ledger *l)
 		}
 		(void)pthread_join(l->writer, NULL);
 	}
-	close_env(l);
+	tp_db_close(&l->db);
 	tp_journal_close(l->journal);
 	(void)pthread_cond_destroy(&l->done);
 	(void)pthread_cond_destroy(&l->wake);
@@ -962,7 +514,7 @@ static int open_parts(struct tp_ledger *l, const char *state, struct tp_err *err
 	r = tp_state_open(state, err, &l->state);
 	if (r < 0)
 		return r;
-	r = open_lmdb(l, state, err, info);
+	r = tp_db_open(&l->db, l->state.fd, state, err, info);
 	if (r < 0)
 		return r;
 	r = tp_journal_open(l->state.fd, err, &l->journal);
