@@ -264,6 +264,16 @@ int tp_db_scan(struct tp_db *db, enum tp_ledger_table t,
 
 /* opening */
 
+/* -EBADMSG: one is missing. */
+static int open_tables(struct tp_db *db, MDB_txn *txn, unsigned flags)
+{
+	int rc = 0;
+
+	for (size_t t = 0; t < TP_LEDGER_TABLES && !rc; t++)
+		rc = mdb_dbi_open(txn, table_names[t], flags, &db->dbi[t]);
+	return rc == MDB_NOTFOUND ? -EBADMSG : from_mdb(rc);
+}
+
 /* Opens the LMDB environment STATE/name and its tables. With create they are made. */
 static int open_env(struct tp_db *db, const char *state, const char *name, bool create)
 {
@@ -294,11 +304,10 @@ static int open_env(struct tp_db *db, const char *state, const char *name, bool 
 		rc = mdb_txn_begin(db->env, NULL, 0, &txn);
 	if (rc)
 		return from_mdb(rc);
-	for (size_t t = 0; t < TP_LEDGER_TABLES && !rc; t++)
-		rc = mdb_dbi_open(txn, table_names[t], create ? MDB_CREATE : 0, &db->dbi[t]);
-	if (rc) {
+	r = open_tables(db, txn, create ? MDB_CREATE : 0);
+	if (r < 0) {
 		mdb_txn_abort(txn);
-		return rc == MDB_NOTFOUND ? -EBADMSG : from_mdb(rc);
+		return r;
 	}
 	return from_mdb(mdb_txn_commit(txn));
 }
@@ -391,6 +400,13 @@ static int load_meta(struct tp_db *db, const char *state, struct tp_err *err, st
 	return 0;
 }
 
+static int set_open_error(struct tp_err *err, int r, const char *state)
+{
+	if (r == -EBADMSG)
+		return tp_err_set(err, r, "%s/ledger is damaged, or not a ledger of tidepool", state);
+	return tp_err_set(err, r, "%s/ledger cannot be opened: %s", state, strerror(-r));
+}
+
 int tp_db_open(
 	struct tp_db *db, int state_fd, const char *state, struct tp_err *err, struct tp_ledger_info *info)
 {
@@ -418,11 +434,7 @@ int tp_db_open(
 	if (!st.st_size)
 		return tp_err_set(err, -EBADMSG, "%s/ledger/data.mdb is empty", state);
 	r = open_env(db, state, "ledger", false);
-	if (r == -EBADMSG)
-		return tp_err_set(err, r, "%s/ledger is damaged, or not a ledger of tidepool", state);
-	if (r < 0)
-		return tp_err_set(err, r, "%s/ledger cannot be opened: %s", state, strerror(-r));
-	return load_meta(db, state, err, info);
+	return r < 0 ? set_open_error(err, r, state) : load_meta(db, state, err, info);
 }
 
 static int replay_once(struct tp_db *db, struct tp_journal *journal, uint64_t reserve, struct tp_err *err,
@@ -466,5 +478,52 @@ int tp_db_replay(struct tp_db *db, struct tp_journal *journal, uint64_t reserve,
 		if (r < 0)
 			return r;
 	}
+	return r;
+}
+
+/* peeking */
+
+/* Without LMDB's own lock file, since nothing may be written and nobody else is there. */
+static int open_to_peek(struct tp_db *db, const char *path, uint64_t *ret_names)
+{
+	MDB_txn *txn;
+	MDB_stat st;
+	int rc, r;
+
+	rc = mdb_env_create(&db->env);
+	if (!rc)
+		rc = mdb_env_set_maxdbs(db->env, TP_LEDGER_TABLES);
+	if (!rc)
+		rc = mdb_env_open(db->env, path, MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS, 0);
+	if (!rc)
+		rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &txn);
+	if (rc)
+		return from_mdb(rc);
+	r = open_tables(db, txn, 0);
+	if (r == 0)
+		r = from_mdb(mdb_stat(txn, db->dbi[TP_LEDGER_NAMES], &st));
+	if (r < 0) {
+		mdb_txn_abort(txn);
+		return r;
+	}
+	*ret_names = st.ms_entries;
+	return from_mdb(mdb_txn_commit(txn));
+}
+
+int tp_db_peek(const char *state, struct tp_err *err, struct tp_ledger_info *ret_info, uint64_t *ret_names)
+{
+	tp_autofree char *path = NULL;
+	struct tp_db db = {.state_fd = -1};
+	int r = -ENOMEM;
+
+	if (asprintf(&path, "%s/ledger", state) < 0)
+		path = NULL;
+	else
+		r = open_to_peek(&db, path, ret_names);
+	if (r < 0)
+		(void)set_open_error(err, r, state);
+	else
+		r = load_meta(&db, state, err, ret_info);
+	tp_db_close(&db);
 	return r;
 }

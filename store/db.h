@@ -38,3 +38,5 @@ int tp_db_scan(struct tp_db *db, enum tp_ledger_table t,
 	void *user);
 /* A key of META that is kept here, and nobody else's. */
 bool tp_db_is_own_key(enum tp_ledger_table t, const void *key, size_t key_len);
+/* What a ledger that nobody has open says of its store, and its number of names. Nothing is written. Errors as of tp_db_open(). */
+int tp_db_peek(const char *state, struct tp_err *err, struct tp_ledger_info *ret_info, uint64_t *ret_names);

@@ -4,26 +4,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
-#include <lmdb.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "store/cleanup.h"
-
-static int get(MDB_txn *txn, struct tp_peek *p)
-{
-	MDB_dbi meta, names;
-	MDB_stat st;
-	MDB_val k = {.mv_size = 4, .mv_data = (void *)(uintptr_t) "uuid"}, v;
-
-	if (mdb_dbi_open(txn, "meta", 0, &meta) || mdb_get(txn, meta, &k, &v) ||
-		v.mv_size != sizeof(p->uuid) || mdb_dbi_open(txn, "names", 0, &names) ||
-		mdb_stat(txn, names, &st))
-		return -EBADMSG;
-	memcpy(p->uuid, v.mv_data, sizeof(p->uuid));
-	p->names = st.ms_entries;
-	return 0;
-}
+#include "store/db.h"
 
 /* Both files of the journal. */
 static uint64_t journal_bytes(const char *state)
@@ -47,36 +31,21 @@ int tp_peek_state(const char *state, struct tp_err *err, struct tp_peek *ret)
 {
 	char path[PATH_MAX];
 	struct tp_peek p = {.journal_bytes = journal_bytes(state)};
+	struct tp_ledger_info info;
 	struct stat st;
-	MDB_env *env = NULL;
-	MDB_txn *txn = NULL;
-	int rc;
+	int r;
 
 	(void)snprintf(path, sizeof(path), "%s/ledger/data.mdb", state);
-	if (stat(path, &st) < 0)
-		return tp_err_set(err, -errno,
-			errno == ENOENT ? "%s holds no store" : "%s: its ledger cannot be read", state);
+	if (stat(path, &st) < 0) {
+		r = -errno;
+		return r == -ENOENT ? tp_err_set(err, r, "%s holds no store", state)
+				    : tp_err_set(err, r, "%s cannot be read: %s", path, strerror(-r));
+	}
 	p.ledger_bytes = (uint64_t)st.st_size;
-	(void)snprintf(path, sizeof(path), "%s/ledger", state);
-	/* Without LMDB's own lock file, since nothing may be written and nobody else is there. */
-	rc = mdb_env_create(&env);
-	if (!rc)
-		rc = mdb_env_set_maxdbs(env, 8);
-	if (!rc)
-		rc = mdb_env_open(env, path, MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS, 0);
-	if (!rc)
-		rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
-	if (!rc)
-		rc = get(txn, &p);
-	if (txn)
-		mdb_txn_abort(txn);
-	if (env)
-		mdb_env_close(env);
-	if (rc == EACCES || rc == ENOMEM)
-		return tp_err_set(err, -rc, "%s: its ledger cannot be read: %s", state, strerror(rc));
-	if (rc)
-		return tp_err_set(
-			err, -EBADMSG, "%s: its ledger is damaged, or not a ledger of tidepool", state);
+	r = tp_db_peek(state, err, &info, &p.names);
+	if (r < 0)
+		return r;
+	memcpy(p.uuid, info.uuid, sizeof(p.uuid));
 	*ret = p;
 	return 0;
 }

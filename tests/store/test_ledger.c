@@ -14,6 +14,7 @@
 #include "heap.h"
 #include "scratch.h"
 #include "store/ledger.h"
+#include "store/peek.h"
 #include "store/state.h"
 
 /* LMDB's flushes come here, since a program's own symbols go before those of the C library. */
@@ -181,6 +182,15 @@ static void assert_refused(const char *state, int r, const char *part)
 	cr_assert_not_null(strstr(err.text, part), "%s", err.text);
 }
 
+static void assert_nothing_to_peek(const char *state, int r, const char *part)
+{
+	struct tp_peek peek;
+	struct tp_err err = {""};
+
+	cr_assert_eq(tp_peek_state(state, &err, &peek), r, "%s", err.text);
+	cr_assert_not_null(strstr(err.text, part), "%s", err.text);
+}
+
 Test(ledger, what_is_not_a_state_is_refused)
 {
 	SCRATCH(dir);
@@ -274,12 +284,39 @@ Test(ledger, another_version_and_somebody_elses_ledger_are_refused)
 	assert_refused(scratch_path(&dir, "s"), -EBADMSG,
 		"has a ledger of version 7, and this tidepool knows version 1 only");
 	cr_assert_eq(mkdir(scratch_path(&dir, "t"), 0700), 0);
+	assert_nothing_to_peek(scratch_path(&dir, "s"), -EBADMSG,
+		"has a ledger of version 7, and this tidepool knows version 1 only");
 	meddle(scratch_path(&dir, "t"), NULL, "mine", "x", 1);
 	assert_refused(scratch_path(&dir, "t"), -EBADMSG, "is damaged, or not a ledger of tidepool");
 	meddle(scratch_path(&dir, "t"), "meta", "mine", "x", 1);
 	meddle(scratch_path(&dir, "t"), "nodes", "mine", "x", 1);
 	meddle(scratch_path(&dir, "t"), "names", "mine", "x", 1);
 	assert_refused(scratch_path(&dir, "t"), -EBADMSG, "is not a ledger of tidepool");
+	assert_nothing_to_peek(scratch_path(&dir, "t"), -EBADMSG, "is not a ledger of tidepool");
+}
+
+Test(ledger, what_nobody_serves_can_be_looked_at_and_is_not_changed)
+{
+	SCRATCH(dir);
+	struct tp_ledger_info info;
+	struct tp_peek peek;
+	struct tp_err err = {""};
+	struct stat before, after;
+	const char *data;
+
+	assert_nothing_to_peek(scratch_path(&dir, "s"), -ENOENT, "holds no store");
+	cr_assert_eq(tp_ledger_close(opened_with(scratch_path(&dir, "s"), &still, 1, &info)), 0);
+	data = scratch_path(&dir, "s/ledger/data.mdb");
+	cr_assert_eq(stat(data, &before), 0);
+	cr_assert_eq(tp_peek_state(scratch_path(&dir, "s"), &err, &peek), 0, "%s", err.text);
+	cr_assert_arr_eq(peek.uuid, info.uuid, sizeof(info.uuid));
+	cr_assert_eq(peek.names, 0);
+	cr_assert_eq(peek.ledger_bytes, (uint64_t)before.st_size);
+	cr_assert_eq(peek.journal_bytes, 0);
+	cr_assert_eq(stat(data, &after), 0);
+	cr_assert_eq(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+	scratch_write(data, "not a page", 10);
+	assert_nothing_to_peek(scratch_path(&dir, "s"), -EBADMSG, "is damaged, or not a ledger of tidepool");
 }
 
 Test(ledger, a_ledger_that_was_half_made_is_made_again)
