@@ -615,9 +615,10 @@ static void warm_file(struct warm *w, const char *path)
 
 	while (n > 0) {
 		n = read(fd, w->buffer, WARM_BUFFER_BYTES);
-		if (n > 0)
+		if (n > 0) {
 			w->bytes += (uint64_t)n;
-		warm_progress(w, false);
+			warm_progress(w, false);
+		}
 	}
 	/* What was evicted or removed since it was listed is no failure. */
 	if (n < 0 && errno != ENOENT) {
