@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tree_fixture.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -241,8 +240,7 @@ Test(evict, a_name_that_is_being_overwritten_loses_its_old_bytes_and_gets_its_ne
 	holds(&f);
 	cr_assert_eq(file_close(&f, &draft), 0);
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "new"));
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -611,8 +609,7 @@ Test(evict, what_is_on_its_way_is_enough_for_a_quota)
 	cr_assert_eq(file_close(&f, &draft), 0);
 	cr_assert(reads(&f, &f.me, d, "x", "new"));
 	cr_assert(sees(&f, &f.me, d, "y"));
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -1096,8 +1093,7 @@ Test(evict, overwriting_starts_the_time_to_live_anew_and_a_draft_outlives_the_ol
 	holds(&f);
 	cr_assert_eq(file_close(&f, &draft), 0);
 	cr_assert(reads(&f, &f.me, d, "y", "yy"));
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 

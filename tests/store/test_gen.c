@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define POOL (8 * MIB)
-
 static const struct tp_gen *gen_of(struct fixture *f, uint64_t parent, const char *name)
 {
 	return tp_container(tp_tree_node(f->tree, node_of(f, &f->me, parent, name)), struct tp_gen, node);
@@ -53,8 +51,7 @@ Test(gen, readers_keep_the_old_bytes_while_and_after_a_name_is_overwritten)
 	cr_assert_neq(after.node, before.node);
 	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "x"), 0);
 	cr_assert_eq(pool_used_bytes(&f), 0);
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -105,8 +102,7 @@ Test(gen, superseded_bytes_stay_until_the_kernel_forgets_the_node)
 	cr_assert_eq(f.tree->old_bytes, 0);
 	cr_assert_eq(unlink_as(&f, &f.me, TP_NODE_CACHE, "x"), 0);
 	cr_assert_eq(pool_used_bytes(&f), 0);
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -171,10 +167,8 @@ Test(gen, an_opener_meets_one_replacement_after_the_other_and_is_told_estale_onc
 	tp_tree_forget(f.tree, first.node, 1);
 	tp_tree_forget(f.tree, w1.node, 1);
 	holds(&f);
-	process_end(&reader, SIGKILL, 0);
-	process_reap(&reader);
-	process_end(&writer, SIGKILL, 0);
-	process_reap(&writer);
+	process_kill(&reader);
+	process_kill(&writer);
 	fixture_close(&f);
 }
 
@@ -261,8 +255,7 @@ Test(gen, each_of_two_openers_that_were_sent_to_a_draft_is_waited_for)
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "newer"));
 	tp_tree_forget(f.tree, published.node, 1);
 	holds(&f);
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -300,8 +293,7 @@ Test(gen, an_opener_that_finds_something_else_is_not_waited_for)
 	holds(&f);
 	cr_assert_eq(f.tree->drafts, 0);
 	cr_assert_eq(pool_used_bytes(&f), 0);
-	process_end(&who, SIGKILL, 0);
-	process_reap(&who);
+	process_kill(&who);
 	fixture_close(&f);
 }
 
@@ -359,8 +351,7 @@ Test(gen, an_opener_that_was_sent_to_a_draft_while_it_is_compared_is_waited_for)
 	cr_assert_eq(file_close(&f, &late), 0);
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "SAME"));
 	tp_tree_forget(f.tree, published.node, 1);
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -380,8 +371,7 @@ Test(gen, a_draft_that_is_shown_knows_nothing_of_the_hidden_ones)
 	cr_assert_gt(
 		tp_tree_get_xattr(f.tree, &other, two.node, "user.tidepool.explain", text, sizeof(text)), 0);
 	cr_assert_eq(file_close(&f, &two), 0);
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -412,10 +402,8 @@ Test(gen, who_did_not_come_back_in_time_takes_nobodys_place)
 	cr_assert(has_text(&f, &file, "1"));
 	cr_assert_eq(file_close(&f, &file), 0);
 	tp_tree_forget(f.tree, old.node, 1);
-	process_end(&second, SIGKILL, 0);
-	process_reap(&second);
-	process_end(&third, SIGKILL, 0);
-	process_reap(&third);
+	process_kill(&second);
+	process_kill(&third);
 	fixture_close(&f);
 }
 
@@ -456,8 +444,7 @@ Test(gen, an_opener_that_never_comes_is_not_waited_for_for_ever)
 	wait_until(no_drafts, &f);
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "new"));
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "y", "old"));
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -483,8 +470,7 @@ Test(gen, a_name_that_only_a_promised_draft_stands_for_goes_with_it)
 	cr_assert_eq(f.tree->objects, 0);
 	cr_assert_eq(put_as(&f, &f.me, TP_NODE_CACHE, "x", "new"), 0);
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "new"));
-	process_end(&who, SIGKILL, 0);
-	process_reap(&who);
+	process_kill(&who);
 	fixture_close(&f);
 }
 
@@ -508,8 +494,7 @@ Test(gen, the_same_bytes_again_are_held_once)
 	cr_assert_eq(put_bytes(&f, TP_NODE_CACHE, "x", 100 * KIB, 8), 0);
 	cr_assert_gt(gen_of(&f, TP_NODE_CACHE, "x")->number, number);
 	cr_assert_eq(tp_stats_get(&f.store->stats, TP_STAT_DEDUPED), 1);
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -922,8 +907,7 @@ Test(gen, a_temporary_name_that_is_renamed_while_it_is_written_is_hidden_until_i
 		cr_assert(reads(&f, &f.me, s, "x", "one two"));
 		cr_assert_eq(tp_stats_get(&f.store->stats, TP_STAT_SAMPLES_COMMITTED), append + 1);
 	}
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -949,8 +933,7 @@ Test(gen, a_draft_that_gets_a_temporary_name_is_seen_by_all)
 	cr_assert_eq(file_close(&f, &file), 0);
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "one"));
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "second", "one"));
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -1015,26 +998,6 @@ Test(gen, a_file_without_a_name_gets_one_by_link_and_otherwise_goes)
 
 /* Sizes and times */
 
-static int truncate_as(struct fixture *f, const struct tp_who *who, const char *name, uint64_t size)
-{
-	struct tp_setattr set = {.set_size = true, .size = size};
-	struct tp_who w = *who;
-	struct tp_entry e;
-	int r = -ESTALE;
-
-	/* As the kernel: once more after ESTALE. */
-	for (unsigned i = 0; i < 2 && r == -ESTALE; i++) {
-		r = tp_tree_lookup(f->tree, &w, TP_NODE_CACHE, name, &e);
-		if (r < 0)
-			return r;
-		uint64_t node = e.node;
-
-		r = tp_tree_setattr(f->tree, &w, node, NULL, &set, &e);
-		tp_tree_forget(f->tree, node, 1);
-	}
-	return r;
-}
-
 Test(gen, truncate_by_path_is_a_publication_and_its_readers_keep_theirs)
 {
 	struct fixture f;
@@ -1043,17 +1006,17 @@ Test(gen, truncate_by_path_is_a_publication_and_its_readers_keep_theirs)
 	fixture_open(&f, POOL, NULL);
 	put(&f, TP_NODE_CACHE, "x", "0123456789");
 	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, "x", O_RDONLY, &reader), 0);
-	cr_assert_eq(truncate_as(&f, &f.me, "x", 4), 0);
+	cr_assert_eq(truncate_as(&f, &f.me, TP_NODE_CACHE, "x", 4), 0);
 	holds(&f);
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "0123"));
 	cr_assert(has_text(&f, &reader, "0123456789"));
 	cr_assert_eq(file_close(&f, &reader), 0);
-	cr_assert_eq(truncate_as(&f, &f.me, "x", (uint64_t)TP_MAP_SIZE_MAX + 1), -EFBIG);
+	cr_assert_eq(truncate_as(&f, &f.me, TP_NODE_CACHE, "x", (uint64_t)TP_MAP_SIZE_MAX + 1), -EFBIG);
 	holds(&f);
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "0123"));
-	cr_assert_eq(truncate_as(&f, &f.me, "none", 4), -ENOENT);
+	cr_assert_eq(truncate_as(&f, &f.me, TP_NODE_CACHE, "none", 4), -ENOENT);
 	put(&f, TP_NODE_CACHE, ".x", "0123456789");
-	cr_assert_eq(truncate_as(&f, &f.me, ".x", 2), 0);
+	cr_assert_eq(truncate_as(&f, &f.me, TP_NODE_CACHE, ".x", 2), 0);
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, ".x", "01"));
 	fixture_close(&f);
 }

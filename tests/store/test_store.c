@@ -11,8 +11,6 @@
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
-#define POOL (8 * MIB)
-
 /* Opening */
 
 static struct tp_store_options options_of(const char *state)
@@ -663,10 +661,8 @@ static void run_threads(const char *state, unsigned rounds)
 		tp_stats_get(&f.store->stats, TP_STAT_STALE_OPENS),
 		tp_stats_get(&f.store->stats, TP_STAT_DROPPED));
 	fixture_close(&f);
-	for (unsigned i = 0; i < THREADS; i++) {
-		process_end(&processes[i], SIGKILL, 0);
-		process_reap(&processes[i]);
-	}
+	for (unsigned i = 0; i < THREADS; i++)
+		process_kill(&processes[i]);
 }
 
 Test(store, threads_that_change_everything_at_once_leave_a_tree_that_holds_together, .timeout = 300)

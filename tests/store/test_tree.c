@@ -3,14 +3,10 @@
 
 #include <inttypes.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
-
-#define POOL (8 * MIB)
 
 /* Names */
 
@@ -460,8 +456,7 @@ Test(tree, a_hidden_draft_is_in_nobodys_way_but_that_of_o_excl)
 	cr_assert_not(sees(&f, &f.me, TP_NODE_CACHE, "x"), "joined only while it was open");
 	cr_assert_eq(file_close(&f, &draft), 0);
 	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "ours"));
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -480,8 +475,7 @@ static void beaten(int (*by)(struct fixture *f))
 	cr_assert_eq(file_close(&f, &draft), -EEXIST);
 	cr_assert(sees(&f, &f.me, TP_NODE_CACHE, "x"));
 	cr_assert_not(reads(&f, &f.me, TP_NODE_CACHE, "x", "other's"));
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -575,8 +569,7 @@ Test(tree, rmdir_of_a_directory_with_nothing_but_drafts_of_others_drops_them)
 	holds(&f);
 	cr_assert_eq(file_close(&f, &draft), 0);
 	cr_assert_eq(pool_used_bytes(&f), 0);
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -595,8 +588,7 @@ Test(tree, a_directory_is_replaced_together_with_the_drafts_in_it)
 	holds(&f);
 	cr_assert_eq(file_close(&f, &draft), 0);
 	cr_assert_str_eq(list_as(&f, &f.me, node_of(&f, &f.me, TP_NODE_CACHE, "d")), "");
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 	fixture_close(&f);
 }
 
@@ -867,19 +859,7 @@ static int write_whole(struct workload *w)
 
 static int cut(struct workload *w)
 {
-	struct tp_setattr set = {.set_size = true, .size = 0};
-	struct tp_who me = w->f.me;
-	struct tp_entry e;
-	int r = -ESTALE;
-
-	for (unsigned i = 0; i < 2 && r == -ESTALE; i++) {
-		cr_assert_eq(tp_tree_lookup(w->f.tree, &me, TP_NODE_CACHE, "b", &e), 0);
-		uint64_t node = e.node;
-
-		r = tp_tree_setattr(w->f.tree, &me, node, NULL, &set, &e);
-		tp_tree_forget(w->f.tree, node, 1);
-	}
-	return r;
+	return truncate_as(&w->f, &w->f.me, TP_NODE_CACHE, "b", 0);
 }
 
 static int without_name(struct workload *w)
@@ -1142,8 +1122,7 @@ static void every_allocation_fails(bool with_state)
 		}
 	}
 	cr_assert_gt(failures, 60, "%u", failures);
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 }
 
 Test(tree, every_allocation_that_fails_leaves_a_change_done_or_not_begun, .timeout = 300)
@@ -1208,6 +1187,5 @@ Test(tree, on_a_full_disk_what_must_be_recorded_is_refused_and_the_rest_works, .
 			cr_assert_eq(steps[i].run(&w), 0, "%s", steps[i].name);
 		check_step(&w, steps[i].name, 0, before, state);
 	}
-	process_end(&other, SIGKILL, 0);
-	process_reap(&other);
+	process_kill(&other);
 }

@@ -209,6 +209,12 @@ void process_reap(const struct tp_who *who)
 	cr_assert_eq(waitpid(who->tid, NULL, 0), who->tid);
 }
 
+void process_kill(const struct tp_who *who)
+{
+	process_end(who, SIGKILL, 0);
+	process_reap(who);
+}
+
 /* Programs */
 
 static struct tp_who fresh(const struct tp_who *who)
@@ -220,8 +226,10 @@ static int look_up(
 	struct fixture *f, const struct tp_who *who, uint64_t parent, const char *name, struct tp_entry *ret)
 {
 	struct tp_who w = fresh(who);
+	int r = tp_tree_lookup(f->tree, &w, parent, name, ret);
 
-	return tp_tree_lookup(f->tree, &w, parent, name, ret);
+	cr_assert_neq(r, -ENOMEM, "a look-up takes no memory");
+	return r;
 }
 
 int make(struct fixture *f, const struct tp_who *who, uint64_t parent, const char *name, uint32_t mode)
@@ -377,6 +385,23 @@ int stat_as(
 bool sees(struct fixture *f, const struct tp_who *who, uint64_t parent, const char *name)
 {
 	return node_of(f, who, parent, name) != 0;
+}
+
+int truncate_as(struct fixture *f, const struct tp_who *who, uint64_t parent, const char *name, uint64_t size)
+{
+	struct tp_setattr set = {.set_size = true, .size = size};
+	struct tp_who w = fresh(who);
+	struct tp_entry found, e;
+	int r = -ESTALE;
+
+	for (unsigned i = 0; i < 2 && r == -ESTALE; i++) {
+		r = look_up(f, who, parent, name, &found);
+		if (r < 0)
+			return r;
+		r = tp_tree_setattr(f->tree, &w, found.node, NULL, &set, &e);
+		tp_tree_forget(f->tree, found.node, 1);
+	}
+	return r;
 }
 
 int unlink_as(struct fixture *f, const struct tp_who *who, uint64_t parent, const char *name)

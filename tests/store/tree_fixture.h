@@ -21,6 +21,8 @@
 
 #define MIB (UINT64_C(1) << 20)
 #define KIB (UINT64_C(1) << 10)
+/* The size of the pool in tests that are not about room. */
+#define POOL (8 * MIB)
 
 struct fake_clock {
 	struct tp_clock clock;
@@ -71,6 +73,8 @@ struct tp_who process_start(void);
 /* Ends it: by signal, or by exit(status) when signal is 0. It is a zombie then, as the kernel shows one that closes its files, until process_reap(). */
 void process_end(const struct tp_who *who, int signal, int status);
 void process_reap(const struct tp_who *who);
+/* Both, by SIGKILL. */
+void process_kill(const struct tp_who *who);
 
 /* mkdir, without a reference left. */
 uint64_t make_dir(struct fixture *f, uint64_t parent, const char *name);
@@ -94,6 +98,9 @@ bool reads(struct fixture *f, const struct tp_who *who, uint64_t parent, const c
 int stat_as(
 	struct fixture *f, const struct tp_who *who, uint64_t parent, const char *name, struct tp_entry *ret);
 bool sees(struct fixture *f, const struct tp_who *who, uint64_t parent, const char *name);
+/* truncate(2), which looks up once more after ESTALE. */
+int truncate_as(
+	struct fixture *f, const struct tp_who *who, uint64_t parent, const char *name, uint64_t size);
 int unlink_as(struct fixture *f, const struct tp_who *who, uint64_t parent, const char *name);
 int rename_as(struct fixture *f, const struct tp_who *who, uint64_t from, const char *name, uint64_t to,
 	const char *new_name, unsigned flags);
