@@ -337,16 +337,23 @@ void put(struct fixture *f, uint64_t parent, const char *name, const char *text)
 	cr_assert_eq(put_as(f, &f->me, parent, name, text), 0);
 }
 
+unsigned char *bytes_of(size_t len, unsigned seed)
+{
+	unsigned char *bytes = malloc(len);
+
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = (unsigned char)rand_r(&seed);
+	return bytes;
+}
+
 int put_bytes(struct fixture *f, uint64_t parent, const char *name, size_t len, unsigned seed)
 {
-	tp_autofree unsigned char *bytes = malloc(len);
+	tp_autofree unsigned char *bytes = bytes_of(len, seed);
 	struct file file;
 	int r = file_open(f, &f->me, parent, name, O_WRONLY | O_CREAT | O_TRUNC, &file), closed;
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < len; i++)
-		bytes[i] = (unsigned char)rand_r(&seed);
 	r = file_write(f, &file, 0, bytes, len);
 	closed = file_close(f, &file);
 	return r < 0 ? r : closed;

@@ -89,7 +89,9 @@ int file_close(struct fixture *f, struct file *file);
 /* Writes a whole file. */
 int put_as(struct fixture *f, const struct tp_who *who, uint64_t parent, const char *name, const char *text);
 void put(struct fixture *f, uint64_t parent, const char *name, const char *text);
-/* One of len bytes that no other file has, from seed. */
+/* len bytes that no other seed gives; the caller frees them. */
+unsigned char *bytes_of(size_t len, unsigned seed);
+/* A file of them. */
 int put_bytes(struct fixture *f, uint64_t parent, const char *name, size_t len, unsigned seed);
 bool has_text(struct fixture *f, struct file *file, const char *text);
 /* Does who read text in it? */
