@@ -224,6 +224,7 @@ void tp_op_write(struct tp_fs *fs, struct tp_request *r)
 		.user = r,
 		.from_cache = in->write_flags & FUSE_WRITE_CACHE,
 		.kill_suid = in->write_flags & FUSE_WRITE_KILL_SUIDGID,
+		.sync = in->flags & O_DSYNC,
 	};
 	int error;
 
@@ -239,7 +240,7 @@ void tp_op_write(struct tp_fs *fs, struct tp_request *r)
 		w.take_pages_max += r->runs[i].pages;
 	error = h->opened.write ? tp_file_write(fs->tree, &who, h->opened.gen, &w) : -EBADF;
 	if (error == -ENOSPC || error == -EDQUOT)
-		tp_parked_write(fs, r, h, error);
+		tp_parked_write(fs, r, h, &w, error);
 	else if (error)
 		tp_ops_reply(fs, r, error);
 	else

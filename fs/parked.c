@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "store/evict.h"
-#include "store/file.h"
 
 /* What waiting writes may hold in the heap, all together. */
 #define BYTES_MAX (UINT64_C(256) << 20)
@@ -20,11 +19,11 @@ struct parked {
 	struct tp_fs *fs;
 	struct tp_gen *gen; /* open for as long as the request is not answered */
 	struct tp_who who;
-	uint64_t offset, len;
-	int mode;	     /* FALLOCATE */
-	bool kill_suid;	     /* WRITE */
-	bool was_not_enough; /* the room that it asked for */
-	_Atomic int parties; /* that have yet to let go */
+	struct tp_write write; /* of it FALLOCATE has only offset and len */
+	struct iovec iov;      /* its bytes */
+	int mode;	       /* FALLOCATE */
+	bool was_not_enough;   /* the room that it asked for */
+	_Atomic int parties;   /* that have yet to let go */
 	size_t data_len;
 	char data[];
 };
@@ -48,18 +47,12 @@ static void leave(struct parked *p)
 
 static int try_again(struct parked *p, bool last)
 {
-	struct iovec iov = {p->data, p->data_len};
-	struct tp_write w = {.offset = p->offset,
-		.iov = &iov,
-		.iov_count = 1,
-		.len = p->len,
-		.kill_suid = p->kill_suid,
-		.last_try = last};
 	int r;
 
+	p->write.last_try = last;
 	if (is_write(p))
-		return tp_file_write(p->fs->tree, &p->who, p->gen, &w);
-	r = tp_file_allocate(p->fs->tree, &p->who, p->gen, p->mode, p->offset, p->len);
+		return tp_file_write(p->fs->tree, &p->who, p->gen, &p->write);
+	r = tp_file_allocate(p->fs->tree, &p->who, p->gen, p->mode, p->write.offset, p->write.len);
 	if (last && (r == -ENOSPC || r == -EDQUOT))
 		tp_stats_add(&p->fs->store->stats, TP_STAT_NOSPACE, 1);
 	return r;
@@ -67,7 +60,7 @@ static int try_again(struct parked *p, bool last)
 
 static void answer(struct parked *p, int error)
 {
-	struct fuse_write_out out = {.size = (uint32_t)p->len};
+	struct fuse_write_out out = {.size = (uint32_t)p->write.len};
 
 	if (error == 0 && is_write(p))
 		tp_reply_data(p->fs->session, &p->wait.caller, &out, sizeof(out));
@@ -78,7 +71,7 @@ static void answer(struct parked *p, int error)
 static void interrupted(struct parked *p)
 {
 	if (is_write(p))
-		tp_file_interrupted(p->fs->tree, p->gen, p->offset, p->len, -EINTR);
+		tp_file_interrupted(p->fs->tree, p->gen, p->write.offset, p->write.len, -EIO);
 	answer(p, -EINTR);
 }
 
@@ -120,8 +113,8 @@ static void wait_for_room(struct parked *p, int error)
 	char path[PATH_MAX], quoted[121];
 
 	atomic_store(&p->parties, 2);
-	p->room.bytes = tp_file_room_bytes(p->len, p->was_not_enough);
-	p->room.quota_node = error == -EDQUOT ? tp_file_quota_node(p->fs->tree, p->gen, p->len) : 0;
+	p->room.bytes = tp_file_room_bytes(p->write.len, p->was_not_enough);
+	p->room.quota_node = error == -EDQUOT ? tp_file_quota_node(p->fs->tree, p->gen, p->write.len) : 0;
 	p->room.ready = ready;
 	p->wait.cancel = cancel;
 	(void)tp_tree_path(p->fs->tree, p->wait.caller.node, path, sizeof(path));
@@ -157,20 +150,22 @@ static struct parked *new_parked(struct tp_fs *fs, struct tp_request *r, struct 
 	return p;
 }
 
-void tp_parked_write(struct tp_fs *fs, struct tp_request *r, struct tp_handle *h, int error)
+void tp_parked_write(
+	struct tp_fs *fs, struct tp_request *r, struct tp_handle *h, const struct tp_write *w, int error)
 {
-	const struct fuse_write_in *in = r->arg;
 	struct parked *p = new_parked(fs, r, h, r->payload_len);
 	size_t at = 0;
 
 	if (!p) {
-		tp_file_interrupted(fs->tree, h->opened.gen, in->offset, r->payload_len, error);
+		tp_file_interrupted(fs->tree, h->opened.gen, w->offset, w->len, error);
 		tp_ops_reply(fs, r, error);
 		return;
 	}
-	p->offset = in->offset;
-	p->len = r->payload_len;
-	p->kill_suid = in->write_flags & FUSE_WRITE_KILL_SUIDGID;
+	p->iov = (struct iovec){p->data, p->data_len};
+	p->write = *w;
+	p->write.iov = &p->iov;
+	p->write.iov_count = 1;
+	p->write.take = NULL;
 	for (unsigned i = 0; i < r->payload_count; i++) {
 		memcpy(p->data + at, r->payload[i].iov_base, r->payload[i].iov_len);
 		at += r->payload[i].iov_len;
@@ -187,8 +182,7 @@ void tp_parked_allocate(struct tp_fs *fs, struct tp_request *r, struct tp_handle
 		tp_ops_reply(fs, r, error);
 		return;
 	}
-	p->offset = in->offset;
-	p->len = in->length;
+	p->write = (struct tp_write){.offset = in->offset, .len = in->length};
 	p->mode = (int)in->mode;
 	wait_for_room(p, error);
 }

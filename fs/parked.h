@@ -9,7 +9,9 @@
 #pragma once
 
 #include "fs/ops.h"
+#include "store/file.h"
 
-/* error: what was found: -ENOSPC or -EDQUOT. The request is answered later, or now when it cannot wait. */
-void tp_parked_write(struct tp_fs *fs, struct tp_request *r, struct tp_handle *h, int error);
+/* w: what was tried, error: what was found: -ENOSPC or -EDQUOT. The request is answered later, or now when it cannot wait. */
+void tp_parked_write(
+	struct tp_fs *fs, struct tp_request *r, struct tp_handle *h, const struct tp_write *w, int error);
 void tp_parked_allocate(struct tp_fs *fs, struct tp_request *r, struct tp_handle *h, int error);

@@ -131,7 +131,7 @@ static int write_locked(struct tp_tree *t, struct tp_gen *g, const struct tp_wri
 		g->mtime_set = false;
 		atomic_store_explicit(&g->object->ctime_ns, g->mtime_ns, memory_order_relaxed);
 	}
-	tp_draft_note_written(g->draft, w->offset, w->offset + w->len);
+	tp_missing_cover(&g->draft->missing, w->offset, w->offset + w->len);
 	return 0;
 }
 
@@ -169,6 +169,8 @@ int tp_file_write(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, const
 	int r = write_checked(t, who, g, w);
 
 	if (r == 0) {
+		if (w->sync)
+			tp_file_sync(t, g);
 		tp_stats_add(&t->store->stats, TP_STAT_WRITTEN_BYTES, w->len);
 		tp_evictor_kick(t->store->evictor);
 		return 0;
@@ -176,7 +178,7 @@ int tp_file_write(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, const
 	/* Beyond the largest offset there never was anything to be missed. */
 	if (r != -EFBIG && ((r != -ENOSPC && r != -EDQUOT) || w->last_try)) {
 		TP_WRLOCK(tp_tree_map_lock(t, g));
-		tp_draft_note_missing(g->draft, w->offset, w->offset + w->len, r);
+		tp_missing_add(&g->draft->missing, w->offset, w->offset + w->len, r);
 	}
 	if (w->last_try && (r == -ENOSPC || r == -EDQUOT))
 		tp_stats_add(&t->store->stats, TP_STAT_NOSPACE, 1);
@@ -186,7 +188,7 @@ int tp_file_write(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, const
 void tp_file_interrupted(struct tp_tree *t, struct tp_gen *g, uint64_t offset, size_t len, int error)
 {
 	TP_WRLOCK(tp_tree_map_lock(t, g));
-	tp_draft_note_missing(g->draft, offset, offset + len, error);
+	tp_missing_add(&g->draft->missing, offset, offset + len, error);
 }
 
 static size_t clip(const struct tp_gen *g, uint64_t offset, size_t len)
@@ -309,7 +311,9 @@ int tp_file_resize(struct tp_tree *t, struct tp_gen *g, uint64_t size)
 		g->mtime_ns = now(t);
 		atomic_store_explicit(&g->object->ctime_ns, g->mtime_ns, memory_order_relaxed);
 		if (g->draft)
-			tp_draft_note_written(g->draft, size, UINT64_MAX);
+			tp_missing_cover(&g->draft->missing, size, UINT64_MAX);
+		else if (g->object->extra)
+			tp_missing_cover(&g->object->extra->missing, size, UINT64_MAX);
 	}
 	tp_tree_charge(t, g->object, delta * TP_PAGE_BYTES);
 	return 0;
@@ -323,9 +327,17 @@ void tp_file_kill_suid(struct tp_tree *t, struct tp_gen *g)
 
 void tp_file_sync(struct tp_tree *t, struct tp_gen *g)
 {
-	TP_WRLOCK(&t->lock);
+	TP_RDLOCK(&t->lock);
 	if (g->draft)
 		g->draft->synced = true;
+}
+
+/* The error of a write to g that was not made good, or 0. */
+static int what_failed(struct tp_tree *t, struct tp_gen *g)
+{
+	/* Another handle may be written to just now. */
+	TP_RDLOCK(tp_tree_map_lock(t, g));
+	return tp_missing_any(&g->draft->missing) ? g->draft->missing.error : 0;
 }
 
 int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o)
@@ -339,7 +351,7 @@ int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o)
 			return 0;
 		tp_draft_set_closing(t, g->draft, true);
 		if (g->state != TP_GEN_DRAFT && !g->object->sample)
-			return 0;
+			return what_failed(t, g);
 	}
 	end = tp_process_end_of(who->tid);
 	if (end != TP_END_RUNS || o->mappable)
@@ -356,9 +368,7 @@ int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o)
 		g->draft->unseen_writer = true;
 	if (g->draft->beaten)
 		return -EEXIST;
-	/* Another handle may be written to just now. */
-	TP_RDLOCK(tp_tree_map_lock(t, g));
-	return g->draft->missing_from != g->draft->missing_to ? g->draft->missing_errno : 0;
+	return what_failed(t, g);
 }
 
 bool tp_file_has_links(struct tp_tree *t, const struct tp_opened *o)

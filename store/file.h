@@ -24,6 +24,7 @@ struct tp_write {
 	unsigned take_pages_max; /* full pages at the front that can be taken */
 	bool from_cache;	 /* the kernel writes pages back: a mapping; nobody asks */
 	bool kill_suid;
+	bool sync; /* O_DSYNC: as if fsync came right after it, for which the kernel does not send one when it passes its cache */
 	bool last_try; /* there will be no room: note that the bytes are missing */
 };
 
@@ -122,6 +123,12 @@ const char *tp_gen_state_name(const struct tp_gen *g);
 uint64_t tp_gen_heat_key(const struct tp_object *o);
 /* May the RELEASE of one of its handles be on its way? Without the lock. */
 void tp_draft_set_closing(struct tp_tree *t, struct tp_draft *d, bool closing);
+/*
+ * May o get that name in dir, which says that it is whole? 0, or the error of a write under its temporary name, or before it
+ * had any, that failed and was not made good.
+ */
+int tp_gen_may_complete(
+	struct tp_tree *t, struct tp_object *o, const struct tp_object *dir, const char *name);
 /* Its first name came: by linkat after O_TMPFILE. */
 void tp_gen_named(struct tp_tree *t, struct tp_object *o);
 /* Its first name is n now: what that means for who sees it. */

@@ -285,6 +285,8 @@ int tp_gen_start_draft(struct tp_tree *t, struct tp_gen *g)
 
 	if (!d)
 		return -ENOMEM;
+	if (g->object->gen == g && g->object->extra)
+		d->missing = g->object->extra->missing;
 	push_draft(t, g, d);
 	return 0;
 }
@@ -573,11 +575,14 @@ static bool any_ended(const struct tp_draft *d, enum tp_end end)
 	return false;
 }
 
-/* Did a writer end so that the draft is not to be published? The reason, or NULL. */
+/* Was it written, or did a writer end, so that the draft is not to be published? The reason, or NULL. */
 static const char *bad_end(
 	struct tp_tree *t, const struct tp_draft *d, enum tp_commit step, bool *ret_unknown)
 {
 	*ret_unknown = d->unseen_writer || any_ended(d, TP_END_UNKNOWN);
+	/* A database goes on after a write for which there was no room: what it then syncs is complete without it. */
+	if (tp_missing_any(&d->missing) && (step >= TP_COMMIT_SUCCESS || !d->synced))
+		return "a write had failed";
 	if (any_ended(d, TP_END_KILLED) && (step >= TP_COMMIT_SUCCESS || !d->synced))
 		return "its writer was killed";
 	if (any_ended(d, TP_END_FAILED) && step >= TP_COMMIT_SUCCESS)
@@ -602,22 +607,59 @@ void tp_gen_settle_closed(struct tp_tree *t, struct tp_gen *g)
 	tp_tree_settle_gen(t, g);
 }
 
+static bool has_temporary_name(const struct tp_object *o)
+{
+	return o->names && tp_tree_is_temporary(o->names->parent, o->names->bytes, o->names->len);
+}
+
+int tp_gen_may_complete(struct tp_tree *t, struct tp_object *o, const struct tp_object *dir, const char *name)
+{
+	struct tp_missing missing = {.from = 0};
+
+	if (!S_ISREG(o->mode) || !o->gen || (o->names && !has_temporary_name(o)) ||
+		tp_tree_is_temporary(dir, name, strlen(name)) || tp_tree_commit_of(t, dir) == TP_COMMIT_LIVE)
+		return 0;
+	if (o->gen->draft) {
+		TP_RDLOCK(tp_tree_map_lock(t, o->gen));
+		missing = o->gen->draft->missing;
+	} else if (o->extra) {
+		missing = o->extra->missing;
+	}
+	return tp_missing_any(&missing) ? missing.error : 0;
+}
+
+/* What is missing of g under its temporary name outlives its writers, so that a rename can tell. -ENOMEM. */
+static int keep_missing(struct tp_gen *g)
+{
+	struct tp_object *o = g->object;
+
+	if (!has_temporary_name(o) || (!o->extra && !tp_missing_any(&g->draft->missing)))
+		return 0;
+	if (!tp_object_extra(o))
+		return -ENOMEM;
+	o->extra->missing = g->draft->missing;
+	return 0;
+}
+
 void tp_gen_close_live(struct tp_tree *t, struct tp_gen *g)
 {
 	struct tp_object *o = g->object;
 	struct tp_name *n = o->names;
+	const char *why = NULL;
+
 	/*
 	 * What a killed producer leaves under a temporary name of a stream would never be claimed; one that met an error
 	 * may leave it for another to look at.
 	 */
-	bool drop = n && o->sample && tp_tree_is_temporary(n->parent, n->bytes, n->len) &&
-		    any_ended(g->draft, TP_END_KILLED);
-
-	if (drop)
-		tp_gen_say_dropped(t, g, "its writer was killed");
+	if (o->sample && has_temporary_name(o) && any_ended(g->draft, TP_END_KILLED))
+		why = "its writer was killed";
+	else if (keep_missing(g) < 0)
+		why = "a write had failed";
+	if (why)
+		tp_gen_say_dropped(t, g, why);
 	forget_draft(t, g);
 	move_to(g, TP_GEN_PUBLISHED);
-	if (drop) {
+	if (why) {
 		tp_tree_drop_object(t, o);
 		return;
 	}
@@ -659,10 +701,6 @@ void tp_gen_finish(struct tp_tree *t, struct tp_gen *g, bool equal)
 	}
 	if (!d->opened_for_write) {
 		drop_draft(t, g, NULL);
-		return;
-	}
-	if (d->missing_from != d->missing_to) {
-		drop_draft(t, g, "a write had failed");
 		return;
 	}
 	step = tp_tree_commit_of(t, o->names->parent);
@@ -744,6 +782,8 @@ void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bo
 	enum tp_commit step = tp_tree_commit_of(t, n->parent);
 	struct tp_draft *own = tp_gen_draft_for(t, o, who);
 
+	if (!temporary && o->extra)
+		o->extra->missing = (struct tp_missing){.from = 0};
 	/* A log that is rotated stays in sight; a sample is never seen before it is whole. */
 	if (o->gen && o->gen->state == TP_GEN_LIVE && o->gen->draft &&
 		(!o->gen->draft->appended || o->sample) && o->gen->draft->write_opens > 0 && !temporary &&

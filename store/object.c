@@ -420,24 +420,21 @@ void tp_draft_note_end(struct tp_draft *d, pid_t tgid, enum tp_end end)
 		w->end = end;
 }
 
-void tp_draft_note_missing(struct tp_draft *d, uint64_t from, uint64_t to, int error)
+void tp_missing_add(struct tp_missing *m, uint64_t from, uint64_t to, int error)
 {
-	if (d->missing_from == d->missing_to) {
-		d->missing_from = from;
-		d->missing_to = to;
-	} else {
-		d->missing_from = from < d->missing_from ? from : d->missing_from;
-		d->missing_to = to > d->missing_to ? to : d->missing_to;
-	}
-	d->missing_errno = error;
+	bool any = tp_missing_any(m);
+
+	m->from = any && m->from < from ? m->from : from;
+	m->to = any && m->to > to ? m->to : to;
+	m->error = error;
 }
 
-void tp_draft_note_written(struct tp_draft *d, uint64_t from, uint64_t to)
+void tp_missing_cover(struct tp_missing *m, uint64_t from, uint64_t to)
 {
-	if (d->missing_from == d->missing_to)
+	if (!tp_missing_any(m))
 		return;
-	if (from <= d->missing_from && to > d->missing_from)
-		d->missing_from = to < d->missing_to ? to : d->missing_to;
-	if (to >= d->missing_to && from < d->missing_to)
-		d->missing_to = from > d->missing_from ? from : d->missing_from;
+	if (from <= m->from && to > m->from)
+		m->from = to < m->to ? to : m->to;
+	if (to >= m->to && from < m->to)
+		m->to = from > m->from ? from : m->from;
 }

@@ -104,6 +104,12 @@ struct tp_xattr {
 	char bytes[]; /* name, then value */
 };
 
+/* Bytes that writes failed to write, and that no other has written since. */
+struct tp_missing {
+	uint64_t from, to; /* from == to: none */
+	int error;	   /* of the last write that failed, a negative errno */
+};
+
 /* What few objects have. */
 struct tp_extra {
 	struct tp_xattr *xattrs;
@@ -111,6 +117,7 @@ struct tp_extra {
 	uint64_t quota_rest_ns; /* monotonic: nothing below it could go, and the evictor looks again then */
 	unsigned quota_rests;	/* how often in a row: each rest is longer than the one before */
 	struct tp_locks locks;
+	struct tp_missing missing; /* under its temporary name, while nobody writes it */
 };
 
 /*
@@ -207,12 +214,11 @@ struct tp_draft {
 	struct tp_list writing;	 /* in tree.writing: all drafts */
 	struct tp_list awaiting; /* in tree.awaiting: an opener may still come */
 	uint32_t awaited; /* openers that were sent to this draft and may still come: not published before */
-	uint64_t awaited_until_ns;	   /* monotonic: or until then */
-	uint64_t started_ns;		   /* monotonic */
-	uint64_t missing_from, missing_to; /* bytes of failed writes; from == to: none. map lock */
-	int missing_errno;		   /* map lock */
-	bool synced;			   /* fsync was answered */
-	_Atomic bool mapped;		   /* pages written by a mapping came in */
+	uint64_t awaited_until_ns; /* monotonic: or until then */
+	uint64_t started_ns;	   /* monotonic */
+	struct tp_missing missing; /* map lock */
+	_Atomic bool synced;	   /* fsync was answered */
+	_Atomic bool mapped;	   /* pages written by a mapping came in */
 	_Atomic bool
 		closing; /* flushed after its last write(): a RELEASE may be on its way; counted in tree.closing */
 	bool appended;	       /* opened with O_APPEND: visible, whatever its name */
@@ -273,7 +279,13 @@ void tp_draft_viewer_failed(struct tp_draft *d, pid_t tgid);
 int tp_draft_add_writer(struct tp_draft *d, pid_t tid, pid_t tgid);
 /* Notes what a FLUSH by tgid showed. */
 void tp_draft_note_end(struct tp_draft *d, pid_t tgid, enum tp_end end);
+
 /* A write of [from, to) failed. */
-void tp_draft_note_missing(struct tp_draft *d, uint64_t from, uint64_t to, int error);
+void tp_missing_add(struct tp_missing *m, uint64_t from, uint64_t to, int error);
 /* [from, to) was written, or cut off (to = UINT64_MAX). */
-void tp_draft_note_written(struct tp_draft *d, uint64_t from, uint64_t to);
+void tp_missing_cover(struct tp_missing *m, uint64_t from, uint64_t to);
+
+static inline bool tp_missing_any(const struct tp_missing *m)
+{
+	return m->from != m->to;
+}

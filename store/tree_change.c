@@ -371,6 +371,8 @@ static int link_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_roo
 	if (r == 0 && !o->names && !o->unnamed)
 		r = -ENOENT;
 	if (r == 0)
+		r = tp_gen_may_complete(t, o, dir, name);
+	if (r == 0)
 		r = find_place(t, who, dir, name, &beaten);
 	if (r == 0)
 		r = tp_tree_may_note(t, room, o->mode);
@@ -517,7 +519,7 @@ static int may_move(struct tp_tree *t, struct tp_object *from, struct tp_object 
 		r = same_world(t, from, to);
 	if (r == 0 && S_ISDIR(o->mode) && is_below(to, o))
 		r = -EINVAL;
-	return r;
+	return r < 0 ? r : tp_gen_may_complete(t, o, to, name);
 }
 
 static int may_replace(

@@ -266,7 +266,7 @@ Test(object, a_bad_end_stays_one_and_each_writer_is_noted_once)
 
 static bool missing(const struct tp_draft *d, uint64_t from, uint64_t to)
 {
-	return d->missing_from == from && d->missing_to == to;
+	return d->missing.from == from && d->missing.to == to;
 }
 
 Test(object, bytes_of_failed_writes_are_missing_until_they_are_written)
@@ -274,24 +274,24 @@ Test(object, bytes_of_failed_writes_are_missing_until_they_are_written)
 	struct tp_gen g = {0};
 	struct tp_draft *d = tp_draft_new(&g, 1);
 
-	tp_draft_note_written(d, 0, 100);
+	tp_missing_cover(&d->missing, 0, 100);
 	cr_assert(missing(d, 0, 0));
-	tp_draft_note_missing(d, 100, 200, -ENOSPC);
-	tp_draft_note_missing(d, 300, 400, -ENOSPC);
+	tp_missing_add(&d->missing, 100, 200, -ENOSPC);
+	tp_missing_add(&d->missing, 300, 400, -ENOSPC);
 	cr_assert(missing(d, 100, 400));
-	tp_draft_note_written(d, 150, 160);
+	tp_missing_cover(&d->missing, 150, 160);
 	cr_assert(missing(d, 100, 400), "in the middle: it is not known better");
-	tp_draft_note_written(d, 0, 101);
+	tp_missing_cover(&d->missing, 0, 101);
 	cr_assert(missing(d, 101, 400));
-	tp_draft_note_written(d, 350, 1000);
+	tp_missing_cover(&d->missing, 350, 1000);
 	cr_assert(missing(d, 101, 350));
-	tp_draft_note_written(d, 400, 500);
-	tp_draft_note_written(d, 0, 50);
+	tp_missing_cover(&d->missing, 400, 500);
+	tp_missing_cover(&d->missing, 0, 50);
 	cr_assert(missing(d, 101, 350));
-	tp_draft_note_written(d, 101, 350);
-	cr_assert_eq(d->missing_from, d->missing_to);
-	tp_draft_note_missing(d, 10, 20, -ENOSPC);
-	tp_draft_note_written(d, 0, UINT64_MAX);
-	cr_assert_eq(d->missing_from, d->missing_to);
+	tp_missing_cover(&d->missing, 101, 350);
+	cr_assert(!tp_missing_any(&d->missing));
+	tp_missing_add(&d->missing, 10, 20, -ENOSPC);
+	tp_missing_cover(&d->missing, 0, UINT64_MAX);
+	cr_assert(!tp_missing_any(&d->missing));
 	tp_draft_free(d);
 }
