@@ -412,9 +412,9 @@ from space import *
 for size, count in ((200, 20000), (1000, 20000), (5000, 8000)):
     d = mkdir(f"small{size}")
     def used():
-        return stat_of("tidepool_pool_size_bytes") - stat_of("tidepool_pool_free_bytes")
+        """A thread that stands in for one that is held up has a buffer of its own for a moment."""
+        return min(stat_of("tidepool_pool_size_bytes") - stat_of("tidepool_pool_free_bytes") for i in range(20))
     start = used()
-    held = 0
     for i in range(count):
         assert put(f"{d}/{i:05d}", size) is None
     bytes_each = (used() - start) / count
