@@ -72,6 +72,7 @@ void tp_tree_rules_changed(struct tp_tree *t, struct tp_object *top)
 static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, struct tp_object *o,
 	const char *key, const void *value, size_t len)
 {
+	bool administers = who->uid == 0 || who->uid == geteuid();
 	bool is_dir = S_ISDIR(o->mode);
 	bool is_stream = tp_tree_in_samples(t, o) && is_dir;
 	struct tp_extra *extra;
@@ -84,7 +85,8 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *
 			tp_heat_touch(t->heat, &o->gen->heat);
 		return r;
 	}
-	if (strcmp(key, "pin") == 0 && who->uid != 0 && who->uid != geteuid())
+	/* A rule lets objects go that others have below; the right to write is not enough for that. */
+	if (!administers && (who->uid != o->uid || strcmp(key, "pin") == 0))
 		return -EPERM;
 	if (o == t->root || (!S_ISREG(o->mode) && !is_dir))
 		return -EOPNOTSUPP;
@@ -106,8 +108,7 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *
 		tp_tree_rules_changed(t, o);
 	if (strcmp(key, "depth") == 0 && S_ISREG(o->mode) && o->gen && tp_heat_holds(&o->gen->heat)) {
 		TP_RDLOCK(tp_tree_map_lock(t, o->gen));
-		tp_heat_change(t->heat, &o->gen->heat, tp_map_pages(&o->gen->map) * TP_PAGE_BYTES,
-			tp_tree_depth_of(t, o));
+		tp_heat_change(t->heat, &o->gen->heat, tp_map_bytes(&o->gen->map), tp_tree_depth_of(t, o));
 	}
 	tp_tree_note_object(t, o);
 	return 0;
@@ -187,7 +188,8 @@ static int checksum(struct tp_tree *t, struct tp_gen *g, char *buf, size_t len)
 static int sample_state(
 	struct tp_tree *t, const struct tp_object *o, const struct tp_gen *g, char *buf, size_t len)
 {
-	if (!o->sample)
+	/* What has a temporary name is none yet. */
+	if (!o->sample || tp_tree_is_leftover(o))
 		return -ENODATA;
 	return snprintf(buf, len, "%s", g && g->state == TP_GEN_PUBLISHED ? "ready" : "draft");
 }
@@ -204,7 +206,7 @@ static int explain_file(
 		used += (size_t)snprintf(buf + used, len - used,
 			"tier: %s\nsize: %" PRIu64 "\nheld bytes: %" PRIu64 "\n",
 			tp_tier_names(t->store, g, name, sizeof(name)) ? name : "none", g->size,
-			tp_map_pages(&g->map) * TP_PAGE_BYTES);
+			tp_map_bytes(&g->map));
 	}
 	used += (size_t)snprintf(
 		buf + used, len - used, "generation: %" PRIu64 "\nopen: %u\n", g->number, g->opens);

@@ -94,6 +94,14 @@ fails_with "modes hold" "Permission denied" as_user cat "$MNT/cache/r"
 fails "the sticky bit, too" as_user rm -f "$MNT/cache/r"
 fails "pin is not for everybody" as_user "$TIDEPOOL" set "$MNT/cache/u" pin=1
 ok "but for root" "$TIDEPOOL" set "$MNT/cache/u" pin=1
+mkdir -m 777 "$MNT/cache/shared"
+for rule in ttl=1 quota=1 commit=rename; do
+	fails_with "who may write may not let go what others have below: $rule" "cannot be set" \
+		as_user "$TIDEPOOL" set "$MNT/cache/shared" $rule
+done
+as_user mkdir "$MNT/cache/shared/own"
+ok "an owner may" as_user "$TIDEPOOL" set "$MNT/cache/shared/own" ttl=3600 quota=1M commit=rename
+fails_with "and may not give it away" "not permitted" as_user setfattr -x user.tidepool.ttl "$MNT/cache/shared"
 
 # What one may not see is not told by the control files either.
 mkdir -m 700 "$MNT/cache/private"
