@@ -114,7 +114,8 @@ static void wait_for_room(struct parked *p, int error)
 
 	atomic_store(&p->parties, 2);
 	p->room.bytes = tp_file_room_bytes(p->write.len, p->was_not_enough);
-	p->room.quota_node = error == -EDQUOT ? tp_file_quota_node(p->fs->tree, p->gen, p->write.len) : 0;
+	p->room.quota_node =
+		error == -EDQUOT ? tp_file_quota_node(p->fs->tree, p->gen, p->write.offset, p->write.len) : 0;
 	p->room.ready = ready;
 	p->wait.cancel = cancel;
 	(void)tp_tree_path(p->fs->tree, p->wait.caller.node, path, sizeof(path));

@@ -95,13 +95,23 @@ static bool is_promised(const struct tp_object *o)
 	return false;
 }
 
+/* Has a draft started from what is there now? It is open then, and a database in sight while it is used. */
+static bool is_changed(const struct tp_object *o)
+{
+	for (const struct tp_draft *d = o->drafts; d; d = d->next)
+		if (d->uncharged_bytes > 0)
+			return true;
+	return false;
+}
+
 static bool may_go(struct tp_heat_entry *e, void *user)
 {
 	struct choice *c = user;
 	struct tp_gen *g = tp_container(e, struct tp_gen, heat);
 	const struct tp_object *o = g->object;
 
-	if (g->opens > 0 || g->busy > 0 || g->state != TP_GEN_PUBLISHED || o->sample || is_promised(o))
+	if (g->opens > 0 || g->busy > 0 || g->state != TP_GEN_PUBLISHED || o->sample || is_promised(o) ||
+		is_changed(o))
 		return false;
 	if (c->spare_temporary && o->names &&
 		tp_tree_is_temporary(o->names->parent, o->names->bytes, o->names->len))
@@ -184,7 +194,7 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 		b->gens[b->count++] = g;
 		b->bytes += e->store->tiers[0].ops->own_bytes(&e->store->tiers[0], g);
 		/* What a quota counts, or what will be free. */
-		got = below_node ? got + tp_map_pages(&g->map) * TP_PAGE_BYTES : b->bytes;
+		got = below_node ? got + tp_map_bytes(&g->map) : b->bytes;
 		tp_heat_evict(t->heat, victim, tp_gen_heat_key(g->object));
 		note_names(e, g->object);
 		tp_tree_drop_object(t, g->object);

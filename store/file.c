@@ -113,14 +113,14 @@ static int write_taken(struct tp_tree *t, struct tp_gen *g, const struct tp_writ
 
 static int write_locked(struct tp_tree *t, struct tp_gen *g, const struct tp_write *w, int64_t *ret_delta)
 {
-	uint64_t before = tp_map_pages(&g->map);
+	uint64_t before = tp_map_bytes(&g->map);
 	size_t done;
 	int r;
 
 	r = write_taken(t, g, w, &done);
 	if (r == 0 && done == 0)
 		r = write_copied(t, g, w->offset, w->iov, w->iov_count, 0, w->len);
-	*ret_delta = ((int64_t)tp_map_pages(&g->map) - (int64_t)before) * TP_PAGE_BYTES;
+	*ret_delta = (int64_t)(tp_map_bytes(&g->map) - before);
 	if (r < 0)
 		return r;
 	if (w->offset + w->len > g->size)
@@ -133,6 +133,20 @@ static int write_locked(struct tp_tree *t, struct tp_gen *g, const struct tp_wri
 	}
 	tp_missing_cover(&g->draft->missing, w->offset, w->offset + w->len);
 	return 0;
+}
+
+/* The directory whose quota does not allow what [offset, offset + len) takes beyond what is there; NULL: none. t->lock held. */
+static struct tp_object *over_quota(struct tp_tree *t, struct tp_gen *g, uint64_t offset, uint64_t len)
+{
+	uint64_t more_bytes;
+
+	if (atomic_load_explicit(&t->quotas, memory_order_relaxed) == 0)
+		return NULL;
+	{
+		TP_RDLOCK(tp_tree_map_lock(t, g));
+		more_bytes = tp_map_hole_bytes(&g->map, t->store->pool, offset, len);
+	}
+	return more_bytes ? tp_tree_over_quota(t, g->object, more_bytes) : NULL;
 }
 
 static int write_checked(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, const struct tp_write *w)
@@ -150,7 +164,7 @@ static int write_checked(struct tp_tree *t, struct tp_who *who, struct tp_gen *g
 		return r;
 	if (atomic_load_explicit(&t->quotas, memory_order_relaxed)) {
 		TP_RDLOCK(&t->lock);
-		if (tp_tree_over_quota(t, g->object, w->len))
+		if (over_quota(t, g, w->offset, w->len))
 			return -EDQUOT;
 	}
 	{
@@ -264,14 +278,14 @@ int tp_file_allocate(
 		return r;
 	{
 		TP_RDLOCK(&t->lock);
-		if (!(mode & FALLOC_FL_PUNCH_HOLE) && tp_tree_over_quota(t, g->object, len))
+		if (!(mode & FALLOC_FL_PUNCH_HOLE) && over_quota(t, g, offset, len))
 			return -EDQUOT;
 	}
 	{
 		TP_WRLOCK(tp_tree_map_lock(t, g));
-		delta = -(int64_t)tp_map_pages(&g->map);
+		delta = -(int64_t)tp_map_bytes(&g->map);
 		r = allocate_locked(t, g, mode, offset, len);
-		delta += (int64_t)tp_map_pages(&g->map);
+		delta += (int64_t)tp_map_bytes(&g->map);
 		if (r == 0) {
 			g->mtime_ns = now(t);
 			atomic_store_explicit(&g->object->ctime_ns, g->mtime_ns, memory_order_relaxed);
@@ -279,7 +293,7 @@ int tp_file_allocate(
 	}
 	{
 		TP_RDLOCK(&t->lock);
-		tp_tree_charge(t, g->object, delta * TP_PAGE_BYTES);
+		tp_tree_charge(t, g->object, delta);
 	}
 	return r;
 }
@@ -301,12 +315,12 @@ int tp_file_resize(struct tp_tree *t, struct tp_gen *g, uint64_t size)
 		return -EFBIG;
 	{
 		TP_WRLOCK(tp_tree_map_lock(t, g));
-		delta = -(int64_t)tp_map_pages(&g->map);
+		delta = -(int64_t)tp_map_bytes(&g->map);
 		if (size < g->size)
 			r = tp_map_truncate(&g->map, t->store->pool, size);
 		if (r < 0)
 			return r;
-		delta += (int64_t)tp_map_pages(&g->map);
+		delta += (int64_t)tp_map_bytes(&g->map);
 		g->size = size;
 		g->mtime_ns = now(t);
 		atomic_store_explicit(&g->object->ctime_ns, g->mtime_ns, memory_order_relaxed);
@@ -315,7 +329,7 @@ int tp_file_resize(struct tp_tree *t, struct tp_gen *g, uint64_t size)
 		else if (g->object->extra)
 			tp_missing_cover(&g->object->extra->missing, size, UINT64_MAX);
 	}
-	tp_tree_charge(t, g->object, delta * TP_PAGE_BYTES);
+	tp_tree_charge(t, g->object, delta);
 	return 0;
 }
 
@@ -532,11 +546,11 @@ void tp_file_release(struct tp_tree *t, const struct tp_opened *o, uint64_t read
 	}
 }
 
-uint64_t tp_file_quota_node(struct tp_tree *t, struct tp_gen *g, uint64_t more_bytes)
+uint64_t tp_file_quota_node(struct tp_tree *t, struct tp_gen *g, uint64_t offset, uint64_t len)
 {
 	struct tp_object *d;
 	TP_RDLOCK(&t->lock);
 
-	d = tp_tree_over_quota(t, g->object, more_bytes);
+	d = over_quota(t, g, offset, len);
 	return d ? d->node.id : 0;
 }

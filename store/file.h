@@ -40,8 +40,8 @@ static inline uint64_t tp_file_room_bytes(size_t len, bool was_not_enough)
 	return len + 2 * (uint64_t)(was_not_enough ? TP_PIECE_BYTES : TP_PAGE_BYTES);
 }
 
-/* The directory whose quota a write of more_bytes would pass, 0: none. */
-uint64_t tp_file_quota_node(struct tp_tree *t, struct tp_gen *g, uint64_t more_bytes);
+/* The directory whose quota a write of [offset, offset + len) would pass, 0: none. */
+uint64_t tp_file_quota_node(struct tp_tree *t, struct tp_gen *g, uint64_t offset, uint64_t len);
 /* A write that waited for room was given up: its bytes are missing. */
 void tp_file_interrupted(struct tp_tree *t, struct tp_gen *g, uint64_t offset, size_t len, int error);
 

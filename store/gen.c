@@ -211,6 +211,8 @@ static void leave_drafts(struct tp_gen *g)
 
 static void forget_draft(struct tp_tree *t, struct tp_gen *g)
 {
+	/* Its generation counts as a whole from now on, and is taken off as a whole when its content goes. */
+	tp_tree_charge(t, g->object, (int64_t)g->draft->uncharged_bytes);
 	leave_drafts(g);
 	tp_draft_set_closing(t, g->draft, false);
 	tp_draft_free(g->draft);
@@ -398,7 +400,7 @@ static int begin(struct tp_tree *t, struct tp_gen *g, bool empty)
 		g->map = map;
 		g->size = size;
 	}
-	tp_tree_charge(t, g->object, (int64_t)(tp_map_pages(&map) * TP_PAGE_BYTES));
+	g->draft->uncharged_bytes = tp_map_bytes(&map);
 	move_to(g, TP_GEN_DRAFT);
 	return 0;
 }
@@ -515,15 +517,15 @@ static void note_publication(struct tp_tree *t, struct tp_gen *g)
 static void complete(struct tp_tree *t, struct tp_gen *g)
 {
 	struct tp_object *o = g->object;
-	uint64_t bytes;
+	uint64_t before, bytes;
 
 	g->number = tp_tree_number(t);
 	{
 		TP_WRLOCK(tp_tree_map_lock(t, g));
-		bytes = tp_map_pages(&g->map);
+		before = tp_map_bytes(&g->map);
 		tp_map_settle(&g->map, t->store->pool, g->size);
-		tp_tree_charge(t, o, ((int64_t)tp_map_pages(&g->map) - (int64_t)bytes) * TP_PAGE_BYTES);
-		bytes = tp_map_pages(&g->map) * TP_PAGE_BYTES;
+		bytes = tp_map_bytes(&g->map);
+		tp_tree_charge(t, o, (int64_t)(bytes - before));
 	}
 	if (tp_heat_holds(&g->heat))
 		tp_heat_change(t->heat, &g->heat, bytes, tp_tree_depth_of(t, o));

@@ -762,6 +762,21 @@ static uint64_t slot_spares(const struct tp_piece *pc)
 	return pc->slot_bytes ? TP_PAGE_BYTES - tp_pool_slot_size(pc->slot_bytes) : 0;
 }
 
+uint64_t tp_map_hole_bytes(const struct tp_map *m, const struct tp_pool *p, uint64_t offset, uint64_t len)
+{
+	uint64_t to = offset + len, end = (to + TP_PAGE_BYTES - 1) / TP_PAGE_BYTES * TP_PAGE_BYTES;
+	uint64_t bytes = 0, here;
+	unsigned char *data;
+
+	for (uint64_t at = offset / TP_PAGE_BYTES * TP_PAGE_BYTES; at < end; at += here) {
+		here = chunk(m, p, at, end - at, &data);
+		/* What is behind a slot counts only when it is written. */
+		if (!data && at < to && at + here > offset)
+			bytes += here;
+	}
+	return bytes;
+}
+
 uint64_t tp_map_bytes(const struct tp_map *m)
 {
 	uint32_t count = count_of(m);

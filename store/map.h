@@ -88,7 +88,9 @@ void tp_map_settle(struct tp_map *m, struct tp_pool *p, uint64_t size);
 /* Are the first size bytes the same? */
 bool tp_map_equal(const struct tp_map *a, const struct tp_map *b, const struct tp_pool *p, uint64_t size);
 
-/* Pages and parts of pages that are mapped here, shared ones too; in st_blocks' sense. */
+/* Bytes of the pool that a write to [offset, offset + len) adds to tp_map_bytes(). */
+uint64_t tp_map_hole_bytes(const struct tp_map *m, const struct tp_pool *p, uint64_t offset, uint64_t len);
+/* Pages and parts of pages that are mapped here, shared ones too. */
 uint64_t tp_map_pages(const struct tp_map *m);
 /* Bytes of the pool that it has, shared ones too. At once, whatever its size: a slot that is not the last of its pages counts as a page. */
 uint64_t tp_map_bytes(const struct tp_map *m);

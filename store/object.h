@@ -217,8 +217,10 @@ struct tp_draft {
 	uint64_t awaited_until_ns; /* monotonic: or until then */
 	uint64_t started_ns;	   /* monotonic */
 	struct tp_missing missing; /* map lock */
-	_Atomic bool synced;	   /* fsync was answered */
-	_Atomic bool mapped;	   /* pages written by a mapping came in */
+	uint64_t
+		uncharged_bytes; /* that it started from and shares with what is published: charged when it ends */
+	_Atomic bool synced; /* fsync was answered */
+	_Atomic bool mapped; /* pages written by a mapping came in */
 	_Atomic bool
 		closing; /* flushed after its last write(): a RELEASE may be on its way; counted in tree.closing */
 	bool appended;	       /* opened with O_APPEND: visible, whatever its name */

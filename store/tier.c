@@ -32,7 +32,7 @@ static uint64_t memory_own_bytes(const struct tp_tier *t, const struct tp_gen *g
 static void memory_drop(const struct tp_tier *t, struct tp_gen *g)
 {
 	TP_WRLOCK(tp_tree_map_lock(t->store->tree, g));
-	tp_tree_charge(t->store->tree, g->object, -(int64_t)(tp_map_pages(&g->map) * TP_PAGE_BYTES));
+	tp_tree_charge(t->store->tree, g->object, -(int64_t)tp_map_bytes(&g->map));
 	tp_map_fini(&g->map, t->store->pool);
 	tp_map_init(&g->map);
 }

@@ -285,7 +285,7 @@ void tp_tree_attr(struct tp_tree *t, const struct tp_object *o, const struct tp_
 		TP_RDLOCK(tp_tree_map_lock(t, content));
 
 		ret->size = content->size;
-		ret->blocks = tp_map_pages(&content->map) * (TP_PAGE_BYTES / 512);
+		ret->blocks = (tp_map_bytes(&content->map) + 511) / 512;
 		ret->mtime_ns = content->mtime_ns;
 	} else if (!S_ISREG(o->mode)) {
 		ret->rdev = o->rdev;

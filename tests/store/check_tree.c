@@ -19,7 +19,7 @@ void *__real_realloc(void *old, size_t size);
 
 struct seen {
 	const struct tp_object *object;
-	uint64_t gens, names, hidden, subdirs, charged_below, pages;
+	uint64_t gens, names, hidden, subdirs, charged_below, bytes;
 };
 
 struct check {
@@ -150,7 +150,7 @@ static const char *check_gen(struct check *c, const struct tp_gen *g)
 
 	HOLDS(S_ISREG(g->object->mode), "gen %" PRIu64, g->node.id);
 	o->gens++;
-	o->pages += tp_map_pages(&g->map);
+	o->bytes += tp_map_bytes(&g->map) - (g->draft ? g->draft->uncharged_bytes : 0);
 	HOLDS(g->direct_opens <= g->opens, "gen %" PRIu64, g->node.id);
 	HOLDS(old == (g->state == TP_GEN_OLD && g->superseded && known && !g->opens && !g->busy),
 		"gen %" PRIu64 " is %s", g->node.id, tp_gen_state_name(g));
@@ -234,8 +234,8 @@ static const char *check_regular(struct check *c, const struct seen *s)
 	HOLDS(!nlink || o->gen || o->drafts, "inode %" PRIu64 ": its names stand for nothing", o->node.id);
 	HOLDS(!o->gen || o->gen->object == o, "inode %" PRIu64, o->node.id);
 	if (nlink || o->unnamed)
-		HOLDS(o->charged == s->pages * TP_PAGE_BYTES, "inode %" PRIu64 ": %" PRIu64 ", %" PRIu64,
-			o->node.id, atomic_load(&o->charged), s->pages * TP_PAGE_BYTES);
+		HOLDS(o->charged == s->bytes, "inode %" PRIu64 ": %" PRIu64 ", %" PRIu64, o->node.id,
+			atomic_load(&o->charged), s->bytes);
 	for (const struct tp_object *d = tp_object_parent(o); d; d = tp_object_parent(d))
 		find(c, d)->charged_below += o->charged;
 	return NULL;

@@ -41,7 +41,7 @@ int put_waiting(struct fixture *f, uint64_t parent, const char *name, size_t len
 	if (r < 0)
 		return r;
 	while ((r = tp_file_write(f->tree, &file.who, file.opened.gen, &w)) == -ENOSPC || r == -EDQUOT) {
-		uint64_t quota_node = r == -EDQUOT ? tp_file_quota_node(f->tree, file.opened.gen, len) : 0;
+		uint64_t quota_node = r == -EDQUOT ? tp_file_quota_node(f->tree, file.opened.gen, 0, len) : 0;
 
 		if (w.last_try)
 			break;

@@ -50,6 +50,13 @@ static bool below_a_mib(void *user)
 	return o->dir->bytes_below <= MIB;
 }
 
+static bool below_64_kib(void *user)
+{
+	struct tp_object *o = user;
+
+	return o->dir->bytes_below <= 64 * KIB;
+}
+
 Test(quota, a_quota_that_is_set_below_what_is_there_makes_it_hold)
 {
 	struct fixture f;
@@ -112,9 +119,9 @@ Test(quota, what_a_quota_counts_for_small_objects_is_what_goes_for_it)
 	d = make_dir(&f, TP_NODE_CACHE, "d");
 	o = tp_tree_object_of(tp_tree_node(f.tree, d));
 	fill(&f, d, "in", 300, 200);
-	cr_assert_eq(o->dir->bytes_below, 300 * TP_PAGE_BYTES);
-	cr_assert_eq(set_rule(&f, d, "quota", "1M"), 0);
-	wait_until(below_a_mib, o);
+	cr_assert_eq(o->dir->bytes_below, 300 * 256);
+	cr_assert_eq(set_rule(&f, d, "quota", "64K"), 0);
+	wait_until(below_64_kib, o);
 	cr_assert_eq(count_names(&f, d, "in", 300), 256);
 	fixture_close(&f);
 }
@@ -245,5 +252,67 @@ Test(quota, quotas_are_counted_down_when_their_directory_goes)
 	cr_assert_eq(f.tree->quotas, 1);
 	cr_assert_eq(rmdir_as(&f, &f.me, TP_NODE_CACHE, "d"), 0);
 	cr_assert_eq(f.tree->quotas, 0);
+	fixture_close(&f);
+}
+
+Test(quota, what_is_there_already_counts_once)
+{
+	struct fixture f;
+	struct file file;
+	tp_autofree unsigned char *bytes = bytes_of(64 * KIB, 1);
+	uint64_t d;
+
+	fixture_open(&f, POOL, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	cr_assert_eq(set_rule(&f, d, "quota", "1M"), 0);
+	/* A draft that is written again. */
+	cr_assert_eq(file_open(&f, &f.me, d, "x", O_RDWR | O_CREAT, &file), 0);
+	for (unsigned round = 0; round < 2; round++)
+		for (unsigned i = 0; i < 16; i++)
+			cr_assert_eq(file_write(&f, &file, i * 64 * KIB, bytes, 64 * KIB), 0);
+	cr_assert_eq(file_write(&f, &file, 16 * 64 * KIB, bytes, 1), -EDQUOT);
+	cr_assert_eq(tp_file_allocate(f.tree, &file.who, file.opened.gen,
+			     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 15 * 64 * KIB, 64 * KIB),
+		0);
+	/* What was allocated. */
+	cr_assert_eq(tp_file_allocate(f.tree, &file.who, file.opened.gen, 0, 15 * 64 * KIB, 64 * KIB), 0);
+	cr_assert_eq(file_write(&f, &file, 15 * 64 * KIB, bytes, 64 * KIB), 0);
+	cr_assert_eq(tp_file_allocate(f.tree, &file.who, file.opened.gen, 0, 0, 16 * 64 * KIB), 0);
+	cr_assert_eq(tp_file_allocate(f.tree, &file.who, file.opened.gen, 0, 0, 16 * 64 * KIB + 1), -EDQUOT);
+	/* For the one byte that was too much. */
+	cr_assert_eq(file_close(&f, &file), -EDQUOT);
+	holds(&f);
+	fixture_close(&f);
+}
+
+Test(quota, an_object_that_is_changed_in_place_counts_once_and_stays_in_sight)
+{
+	struct fixture f;
+	struct file file;
+	struct tp_object *o;
+	uint64_t d;
+
+	fixture_open(&f, POOL, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	o = tp_tree_object_of(tp_tree_node(f.tree, d));
+	cr_assert_eq(put_bytes(&f, d, "x", 960 * KIB, 1), 0);
+	cr_assert_eq(set_rule(&f, d, "quota", "1M"), 0);
+	cr_assert_eq(file_open(&f, &f.me, d, "x", O_RDWR, &file), 0);
+	cr_assert_eq(file_puts(&f, &file, 0, "changed"), 0);
+	cr_assert_eq(o->dir->bytes_below, 960 * KIB);
+	holds(&f);
+	tp_evictor_look(f.store->evictor);
+	cr_assert_eq(put_waiting(&f, d, "more", 128 * KIB, 1), -EDQUOT);
+	{
+		struct tp_who other = process_start();
+
+		cr_assert(sees(&f, &other, d, "x"));
+		process_kill(&other);
+	}
+	cr_assert_eq(file_close(&f, &file), 0);
+	holds(&f);
+	cr_assert_eq(o->dir->bytes_below, 960 * KIB);
+	cr_assert_eq(unlink_as(&f, &f.me, d, "x"), 0);
+	cr_assert_eq(o->dir->bytes_below, 0);
 	fixture_close(&f);
 }
