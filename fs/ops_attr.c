@@ -36,7 +36,12 @@ void tp_op_getattr(struct tp_fs *fs, struct tp_request *r)
 
 static uint64_t join_time(uint64_t s, uint32_t ns)
 {
-	return s * TP_NS_PER_S + ns;
+	/* Seconds before 1970 are negative. What 64 bits of nanoseconds cannot hold becomes the first or last that they can. */
+	int64_t whole = (int64_t)s, max = INT64_MAX / (int64_t)TP_NS_PER_S;
+
+	if (whole >= max)
+		return INT64_MAX;
+	return whole < -max ? (uint64_t)INT64_MIN : s * TP_NS_PER_S + ns;
 }
 
 static void read_setattr(const struct fuse_setattr_in *in, uint64_t now_ns, struct tp_setattr *ret)

@@ -297,16 +297,12 @@ void tp_op_release(struct tp_fs *fs, struct tp_request *r)
 {
 	const struct fuse_release_in *in = r->arg;
 	struct tp_handle *h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_FILE);
-	uint64_t began_ns = tp_mono_ns(fs->store->clock);
 
 	if (h) {
 		if (in->release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
 			tp_ops_drop_locks(fs, h, in->lock_owner, true);
 		tp_ops_handle_closed(fs, h);
 		tp_file_release(fs->tree, &h->opened, r->caller.started_ns);
-		if (h->opened.write)
-			tp_stats_time(&fs->store->stats.histogram[TP_HIST_COMMIT],
-				tp_mono_ns(fs->store->clock) - began_ns);
 	} else {
 		h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_CONTROL);
 		if (h)

@@ -430,7 +430,8 @@ static bool begin_compare(struct tp_tree *t, struct tp_gen *g)
 {
 	struct tp_gen *current = g->object->gen;
 
-	if (!current || current->state != TP_GEN_PUBLISHED || current->size != g->size ||
+	/* A sample that is written again is a new one. */
+	if (!current || g->object->sample || current->state != TP_GEN_PUBLISHED || current->size != g->size ||
 		g->draft->unlinked || g->draft->beaten || !g->draft->opened_for_write)
 		return false;
 	tp_gen_hold(t, g);
@@ -460,7 +461,8 @@ static bool compare(struct tp_tree *t, struct tp_gen *g, struct tp_gen *current)
 	return equal;
 }
 
-static void settle_draft(struct tp_tree *t, struct tp_gen *g)
+/* True when it was published. */
+static bool settle_draft(struct tp_tree *t, struct tp_gen *g)
 {
 	struct tp_gen *current = g->object->gen;
 	uint32_t opened = g->draft->opened;
@@ -477,19 +479,11 @@ static void settle_draft(struct tp_tree *t, struct tp_gen *g)
 		if (g->state != TP_GEN_DRAFT || g->draft->opened != opened ||
 			tp_gen_is_awaited(t, g->draft)) {
 			tp_gen_let_go(t, g);
-			return;
+			return false;
 		}
 		g->busy--;
 	}
-	tp_gen_finish(t, g, equal);
-}
-
-static void release_draft(struct tp_tree *t, struct tp_gen *g)
-{
-	if (g->opens > 0)
-		return;
-	if (!tp_gen_is_awaited(t, g->draft))
-		settle_draft(t, g);
+	return tp_gen_finish(t, g, equal);
 }
 
 void tp_file_tick(struct tp_tree *t)
@@ -510,7 +504,7 @@ void tp_file_tick(struct tp_tree *t)
 			return;
 		tp_list_remove(&due->awaiting);
 		if (due->gen->opens == 0 && due->gen->state == TP_GEN_DRAFT)
-			settle_draft(t, due->gen);
+			(void)settle_draft(t, due->gen);
 		else
 			tp_tree_settle_gen(t, due->gen);
 	}
@@ -520,6 +514,7 @@ void tp_file_release(struct tp_tree *t, const struct tp_opened *o, uint64_t read
 {
 	struct tp_gen *g = o->gen;
 	struct tp_draft *d;
+	bool published = false;
 
 	/* A handle for writing keeps the draft; for others it may go until the lock is held. */
 	if (o->write)
@@ -534,16 +529,20 @@ void tp_file_release(struct tp_tree *t, const struct tp_opened *o, uint64_t read
 	}
 	switch ((enum tp_gen_state)g->state) {
 	case TP_GEN_DRAFT:
-		release_draft(t, g);
+		if (g->opens == 0 && !tp_gen_is_awaited(t, d))
+			published = settle_draft(t, g);
 		break;
 	case TP_GEN_LIVE:
 		/* Without a writer from the start when it was made by O_CREAT with O_RDONLY. */
 		if (d->write_opens == 0 && (o->write || g->opens == 0))
-			tp_gen_close_live(t, g);
+			published = tp_gen_close_live(t, g);
 		break;
 	default:
 		tp_gen_settle_closed(t, g);
 	}
+	if (published)
+		tp_stats_time(
+			&t->store->stats.histogram[TP_HIST_COMMIT], tp_mono_ns(t->store->clock) - read_ns);
 }
 
 uint64_t tp_file_quota_node(struct tp_tree *t, struct tp_gen *g, uint64_t offset, uint64_t len)

@@ -96,10 +96,10 @@ void tp_gen_unlink_drafts(struct tp_tree *t, struct tp_object *o, bool beaten);
 int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int flags, struct tp_opened *ret);
 /* Gives g, which nobody writes, its struct tp_draft. -ENOMEM. */
 int tp_gen_start_draft(struct tp_tree *t, struct tp_gen *g);
-/* The draft g has no handle any more: publishes or drops it. equal: its bytes are those of the current generation. */
-void tp_gen_finish(struct tp_tree *t, struct tp_gen *g, bool equal);
-/* A visible generation that was written has no writer any more. */
-void tp_gen_close_live(struct tp_tree *t, struct tp_gen *g);
+/* The draft g has no handle any more: publishes it (true) or drops it. equal: its bytes are those of the current generation. */
+bool tp_gen_finish(struct tp_tree *t, struct tp_gen *g, bool equal);
+/* A visible generation that was written has no writer any more. True when that completes what has a name of its own. */
+bool tp_gen_close_live(struct tp_tree *t, struct tp_gen *g);
 /* One that is neither written nor a draft lost a handle. */
 void tp_gen_settle_closed(struct tp_tree *t, struct tp_gen *g);
 /* An opener is on its way to d (one more when `another`): not published until it came or a moment passed. */
@@ -131,8 +131,8 @@ int tp_gen_may_complete(
 	struct tp_tree *t, struct tp_object *o, const struct tp_object *dir, const char *name);
 /* Its first name came: by linkat after O_TMPFILE. */
 void tp_gen_named(struct tp_tree *t, struct tp_object *o);
-/* Its first name is n now: what that means for who sees it. */
-void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bool was_temporary);
+/* Its first name is n now: what that means for who sees it. True when it is published by that. */
+bool tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bool was_temporary);
 /* truncate(2) of g by who; open: through a descriptor. -ESTALE: look up again, a draft waits. */
 int tp_gen_truncate(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, bool open, uint64_t size);
 /* A draft of o that who sees, or NULL. */

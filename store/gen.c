@@ -643,7 +643,7 @@ static int keep_missing(struct tp_gen *g)
 	return 0;
 }
 
-void tp_gen_close_live(struct tp_tree *t, struct tp_gen *g)
+bool tp_gen_close_live(struct tp_tree *t, struct tp_gen *g)
 {
 	struct tp_object *o = g->object;
 	struct tp_name *n = o->names;
@@ -663,13 +663,14 @@ void tp_gen_close_live(struct tp_tree *t, struct tp_gen *g)
 	move_to(g, TP_GEN_PUBLISHED);
 	if (why) {
 		tp_tree_drop_object(t, o);
-		return;
+		return false;
 	}
 	if (n) {
 		complete(t, g);
 		tp_stats_add(&t->store->stats, TP_STAT_PUBLISHED, 1);
 	}
 	tp_gen_settle_closed(t, g);
+	return n && !has_temporary_name(o);
 }
 
 static void same_bytes(struct tp_tree *t, struct tp_gen *g)
@@ -689,7 +690,7 @@ static void same_bytes(struct tp_tree *t, struct tp_gen *g)
 }
 
 /* The draft g has no handle any more. equal: its bytes are those of the current generation. */
-void tp_gen_finish(struct tp_tree *t, struct tp_gen *g, bool equal)
+bool tp_gen_finish(struct tp_tree *t, struct tp_gen *g, bool equal)
 {
 	struct tp_draft *d = g->draft;
 	struct tp_object *o = g->object;
@@ -699,17 +700,17 @@ void tp_gen_finish(struct tp_tree *t, struct tp_gen *g, bool equal)
 
 	if (d->unlinked || d->beaten || !o->names) {
 		drop_draft(t, g, NULL); /* where the writer was not the one, it was said when the name went */
-		return;
+		return false;
 	}
 	if (!d->opened_for_write) {
 		drop_draft(t, g, NULL);
-		return;
+		return false;
 	}
 	step = tp_tree_commit_of(t, o->names->parent);
 	why = bad_end(t, d, step, &unknown);
 	if (why) {
 		drop_draft(t, g, why);
-		return;
+		return false;
 	}
 	if (unknown) {
 		atomic_fetch_add(&t->unknown_ends, 1);
@@ -719,6 +720,7 @@ void tp_gen_finish(struct tp_tree *t, struct tp_gen *g, bool equal)
 		same_bytes(t, g);
 	else
 		tp_gen_publish(t, g);
+	return true;
 }
 
 /* Names */
@@ -777,12 +779,13 @@ static void show(struct tp_tree *t, struct tp_gen *g)
 	set_current(g->object, g);
 }
 
-void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bool was_temporary)
+bool tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bool was_temporary)
 {
 	struct tp_object *o = n->object;
 	bool temporary = tp_tree_is_temporary(n->parent, n->bytes, n->len);
 	enum tp_commit step = tp_tree_commit_of(t, n->parent);
 	struct tp_draft *own = tp_gen_draft_for(t, o, who);
+	bool published = false;
 
 	if (!temporary && o->extra)
 		o->extra->missing = (struct tp_missing){.from = 0};
@@ -795,7 +798,8 @@ void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bo
 		   (temporary || step == TP_COMMIT_LIVE)) {
 		show(t, own->gen);
 	} else if (o->gen && o->gen->state == TP_GEN_PUBLISHED) {
-		if (was_temporary && !temporary) {
+		published = was_temporary && !temporary;
+		if (published) {
 			take_place(t, o);
 			note_publication(t, o->gen);
 		} else if (!was_temporary && tp_tree_is_leftover(o)) {
@@ -803,9 +807,10 @@ void tp_gen_renamed(struct tp_tree *t, struct tp_who *who, struct tp_name *n, bo
 			tp_evictor_expire(t->store->evictor, o->gen);
 		}
 		if (tp_heat_holds(&o->gen->heat))
-			tp_heat_change(t->heat, &o->gen->heat, tp_map_pages(&o->gen->map) * TP_PAGE_BYTES,
-				tp_tree_depth_of(t, o));
+			tp_heat_change(
+				t->heat, &o->gen->heat, tp_map_bytes(&o->gen->map), tp_tree_depth_of(t, o));
 	}
+	return published;
 }
 
 /* One that was on its way to d is not any more. */

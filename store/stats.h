@@ -45,7 +45,7 @@ enum tp_counter {
 
 /* X(enum suffix, name without tidepool_ and _seconds, help) */
 #define TP_HISTOGRAMS(X)                                                                                     \
-	X(COMMIT, "commit", "from the last close or rename to published")                                    \
+	X(COMMIT, "commit", "of last closes and renames that published an object")                           \
 	X(COLD_READ, "cold_read", "READ requests answered")
 
 enum tp_histogram {

@@ -594,18 +594,21 @@ static void move_name(struct tp_tree *t, struct tp_name *n, struct tp_name *move
 	tp_tree_note_name(t, moved, false);
 }
 
-static void moved_object(struct tp_tree *t, struct tp_who *who, struct tp_name *n,
+/* True when that publishes it. */
+static bool moved_object(struct tp_tree *t, struct tp_who *who, struct tp_name *n,
 	const struct tp_object *from, bool was_temporary)
 {
 	struct tp_object *o = n->object;
+	bool published = false;
 
 	o->ctime_ns = now(t);
 	tp_tree_note_object(t, o);
 	if (S_ISREG(o->mode) && o->names == n)
-		tp_gen_renamed(t, who, n, was_temporary);
+		published = tp_gen_renamed(t, who, n, was_temporary);
 	if (from != n->parent && (tp_tree_ttl_of(t, from) != tp_tree_ttl_of(t, n->parent) ||
 					 tp_tree_pinned(t, from) != tp_tree_pinned(t, n->parent)))
 		tp_tree_rules_changed(t, o);
+	return published;
 }
 
 static void terminated(const struct tp_name *n, char text[NAME_MAX + 1])
@@ -651,15 +654,16 @@ static int exchange_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree
 	move_name(t, b, moved_b);
 	b = tp_steal_ptr(moved_b);
 	move_name(t, by_way, a);
-	moved_object(t, who, a, dir_a, temp_a);
-	moved_object(t, who, b, dir_b, temp_b);
+	(void)moved_object(t, who, a, dir_a, temp_a);
+	(void)moved_object(t, who, b, dir_b, temp_b);
 	touch_dir(t, dir_a);
 	touch_dir(t, dir_b);
 	return 0;
 }
 
 static int rename_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room,
-	uint64_t from_parent, const char *from, uint64_t to_parent, const char *to, unsigned flags)
+	uint64_t from_parent, const char *from, uint64_t to_parent, const char *to, unsigned flags,
+	bool *ret_published)
 {
 	struct tp_object *from_dir, *to_dir;
 	struct tp_name *n, *moved = NULL, *target;
@@ -703,7 +707,7 @@ static int rename_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_r
 	if (target)
 		drop_name(t, target, false, true);
 	move_name(t, n, moved);
-	moved_object(t, who, moved, from_dir, was_temporary);
+	*ret_published = moved_object(t, who, moved, from_dir, was_temporary);
 	touch_dir(t, from_dir);
 	touch_dir(t, to_dir);
 	return 0;
@@ -712,12 +716,18 @@ static int rename_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_r
 int tp_tree_rename(struct tp_tree *t, struct tp_who *who, uint64_t from_parent, const char *from,
 	uint64_t to_parent, const char *to, unsigned flags)
 {
+	uint64_t began_ns = tp_mono_ns(t->store->clock);
+	bool published = false;
 	int r, recorded;
 	TP_TREE_ROOM(room, t, false);
 
-	r = TP_TREE_CHANGE(room, rename_locked(t, who, &room, from_parent, from, to_parent, to, flags));
+	r = TP_TREE_CHANGE(
+		room, rename_locked(t, who, &room, from_parent, from, to_parent, to, flags, &published));
 	tp_evictor_kick(t->store->evictor);
 	recorded = tp_tree_record_change(t, &room);
+	if (published)
+		tp_stats_time(
+			&t->store->stats.histogram[TP_HIST_COMMIT], tp_mono_ns(t->store->clock) - began_ns);
 	return r < 0 ? r : recorded;
 }
 

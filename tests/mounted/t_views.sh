@@ -27,7 +27,10 @@ is "and what has a temporary name" "$(number samples/s/.state temporary)" 1
 is "and tells what publishes" "$(awk '$1 == "commit" { print $2 }' samples/s/.state)" success
 has "tiers tells of the memory" "$(cat .tidepool/tiers)" '^ram size=16777216 free=[0-9]+ '
 has "reconcile tells what the start found" "$(cat .tidepool/reconcile)" '^new store'
-is "commits are timed" "$(stat_of tidepool_commit_seconds_count)" 4
+is "commits are timed, and what has a temporary name is none" "$(stat_of tidepool_commit_seconds_count)" 3
+touch -d 2300-01-01 samples/s/a
+is "a date beyond what can be kept is the last that can" "$(stat -c %y samples/s/a | cut -c 1-10)" 2262-04-11
+is "what takes less than a page does so in st_blocks, too" "$(stat -c %b samples/s/a)" 1
 cat samples/s/a >/dev/null
 is "and cold reads" "$(stat_of tidepool_cold_read_seconds_count)" 1
 
