@@ -19,6 +19,7 @@ void tp_locks_init(struct tp_locks *l)
 {
 	tp_list_init(&l->held);
 	tp_list_init(&l->waiters);
+	l->held_count = 0;
 }
 
 void tp_locks_fini(struct tp_locks *l)
@@ -27,6 +28,13 @@ void tp_locks_fini(struct tp_locks *l)
 	tp_list_each_safe (e, &l->held)
 		free(tp_container(e, struct tp_lock, link));
 	tp_list_init(&l->held);
+}
+
+static void forget(struct tp_locks *l, struct tp_lock *lock)
+{
+	tp_list_remove(&lock->link);
+	free(lock);
+	l->held_count--;
 }
 
 bool tp_locks_empty(const struct tp_locks *l)
@@ -70,6 +78,18 @@ bool tp_locks_test(const struct tp_locks *l, const struct tp_lock_range *want, s
 	return have != NULL;
 }
 
+/* Does want's range lie within one of the owner's locks, so that a piece remains on either side? */
+static bool splits(const struct tp_locks *l, const struct tp_lock_range *want)
+{
+	tp_list_each (e, &l->held) {
+		const struct tp_lock_range *r = &tp_container(e, struct tp_lock, link)->range;
+
+		if (same_owner(r, want) && r->start < want->start && r->end > want->end)
+			return true;
+	}
+	return false;
+}
+
 /* Cuts want's range out of the owner's locks. spare is used when one is split in two. */
 static void cut(struct tp_locks *l, const struct tp_lock_range *want, struct tp_lock **spare)
 {
@@ -86,13 +106,13 @@ static void cut(struct tp_locks *l, const struct tp_lock_range *want, struct tp_
 			right->range.start = want->end + 1;
 			r->end = want->start - 1;
 			tp_list_insert_after(&have->link, &right->link);
+			l->held_count++;
 		} else if (r->start < want->start) {
 			r->end = want->start - 1;
 		} else if (r->end > want->end) {
 			r->start = want->end + 1;
 		} else {
-			tp_list_remove(&have->link);
-			free(have);
+			forget(l, have);
 		}
 	}
 }
@@ -113,8 +133,7 @@ static void join(struct tp_locks *l, struct tp_lock *lock)
 			r->end = have->range.end;
 		else
 			continue;
-		tp_list_remove(&have->link);
-		free(have);
+		forget(l, have);
 	}
 }
 
@@ -130,6 +149,7 @@ static void put(
 	}
 	lock->range = *want;
 	tp_list_push_back(&l->held, &lock->link);
+	l->held_count++;
 	join(l, lock);
 }
 
@@ -139,6 +159,8 @@ int tp_locks_set(struct tp_locks *l, const struct tp_lock_range *want)
 
 	if (in_the_way(l, want))
 		return -EAGAIN;
+	if (l->held_count >= TP_LOCKS_HELD_MAX && (want->type != TP_LOCK_NONE || splits(l, want)))
+		return -ENOLCK;
 	lock = malloc(sizeof(*lock));
 	spare = malloc(sizeof(*spare));
 	if (!lock || !spare) {
@@ -150,38 +172,76 @@ int tp_locks_set(struct tp_locks *l, const struct tp_lock_range *want)
 	return 0;
 }
 
-/* Does owner (of a held lock) wait, directly or through others, for a lock of `by`? */
-static bool waits_for(const struct tp_locks *l, uint64_t owner, uint64_t by, unsigned depth)
-{
-	if (depth > 32)
-		return false;
-	tp_list_each (e, &l->waiters) {
-		const struct tp_lock_range *want = &tp_container(e, struct tp_lock_waiter, link)->want;
+/* Looks that a search for a deadlock takes, at most: it is made under the tree's lock, and who wants to make it long can. */
+#define SEARCH_MAX 100000u
 
+/* A search through who waits for whom. */
+struct search {
+	struct tp_locks *locks;
+	struct tp_list found;	/* waiters that are to be looked at */
+	struct tp_list waiting; /* the others */
+	unsigned left;		/* looks */
+};
+
+/* Moves those that wait for a lock and belong to owner to found. */
+static void find_waiters(struct search *s, uint64_t owner)
+{
+	tp_list_each_safe (e, &s->waiting) {
+		const struct tp_lock_range *want = &tp_container(e, struct tp_lock_waiter, search)->want;
+
+		if (s->left == 0)
+			return;
+		s->left--;
 		if (want->flock || want->owner != owner)
 			continue;
-		tp_list_each (h, &l->held) {
-			const struct tp_lock_range *have = &tp_container(h, struct tp_lock, link)->range;
+		tp_list_remove(e);
+		tp_list_push_back(&s->found, e);
+	}
+}
 
-			if (!conflict(have, want))
-				continue;
-			if (have->owner == by || waits_for(l, have->owner, by, depth + 1))
-				return true;
-		}
+/* Is want kept waiting by a lock of `by`? Finds the waiters among those who keep it. */
+static bool waits_for(struct search *s, const struct tp_lock_range *want, uint64_t by)
+{
+	tp_list_each (h, &s->locks->held) {
+		const struct tp_lock_range *have = &tp_container(h, struct tp_lock, link)->range;
+
+		if (s->left == 0)
+			return false;
+		s->left--;
+		if (!conflict(have, want))
+			continue;
+		if (have->owner == by)
+			return true;
+		find_waiters(s, have->owner);
 	}
 	return false;
 }
 
+/* Would who wants it wait, directly or through others, for itself? Each waiter is looked at once. */
+static bool is_deadlock(struct tp_locks *l, const struct tp_lock_range *want)
+{
+	struct search s = {.locks = l, .left = SEARCH_MAX};
+	bool found;
+
+	tp_list_init(&s.found);
+	tp_list_init(&s.waiting);
+	tp_list_each (e, &l->waiters)
+		tp_list_push_back(&s.waiting, &tp_container(e, struct tp_lock_waiter, link)->search);
+	/* A lock of its own is never in its way. */
+	found = waits_for(&s, want, want->owner);
+	while (!found && !tp_list_empty(&s.found)) {
+		struct tp_list *e = s.found.next;
+
+		tp_list_remove(e);
+		found = waits_for(&s, &tp_container(e, struct tp_lock_waiter, search)->want, want->owner);
+	}
+	return found;
+}
+
 int tp_locks_wait(struct tp_locks *l, struct tp_lock_waiter *w)
 {
-	if (!w->want.flock) {
-		tp_list_each (h, &l->held) {
-			const struct tp_lock_range *have = &tp_container(h, struct tp_lock, link)->range;
-
-			if (conflict(have, &w->want) && waits_for(l, have->owner, w->want.owner, 0))
-				return -EDEADLK;
-		}
-	}
+	if (!w->want.flock && is_deadlock(l, &w->want))
+		return -EDEADLK;
 	tp_list_push_back(&l->waiters, &w->link);
 	return 0;
 }
@@ -220,8 +280,7 @@ void tp_locks_drop_handle(struct tp_locks *l, uint64_t handle)
 
 		if (have->range.handle != handle || have->range.flock)
 			continue;
-		tp_list_remove(&have->link);
-		free(have);
+		forget(l, have);
 	}
 }
 
@@ -232,7 +291,6 @@ void tp_locks_drop_owner(struct tp_locks *l, uint64_t owner, bool flock)
 
 		if (have->range.owner != owner || have->range.flock != flock)
 			continue;
-		tp_list_remove(&have->link);
-		free(have);
+		forget(l, have);
 	}
 }

@@ -298,3 +298,49 @@ Test(lock, random_ranges_are_what_an_array_of_bytes_says)
 	cr_assert_leq(held(&l), OWNERS * BYTES);
 	tp_locks_fini(&l);
 }
+
+/* Owners in layers: each holds the byte of its layer together with the others, and wants the next one. By paths there would be 6 to the 19th. */
+Test(lock, a_deadlock_is_searched_for_without_going_any_way_twice, .timeout = 60)
+{
+	enum { LAYERS = 20, WIDE = 6 };
+	struct tp_lock_waiter w[LAYERS][WIDE], last;
+	struct tp_locks l;
+
+	tp_locks_init(&l);
+	for (uint64_t i = 0; i < LAYERS; i++)
+		for (uint64_t k = 0; k < WIDE; k++)
+			cr_assert_eq(set(&l, 1 + i * WIDE + k, TP_LOCK_READ, i, i), 0);
+	for (uint64_t i = 0; i + 1 < LAYERS; i++) {
+		for (uint64_t k = 0; k < WIDE; k++) {
+			w[i][k] = (struct tp_lock_waiter){
+				.want = range(1 + i * WIDE + k, TP_LOCK_WRITE, i + 1, i + 1)};
+			cr_assert_eq(tp_locks_wait(&l, &w[i][k]), 0);
+		}
+	}
+	last = (struct tp_lock_waiter){.want = range(LAYERS * WIDE, TP_LOCK_WRITE, 0, 0)};
+	cr_assert_eq(tp_locks_wait(&l, &last), -EDEADLK);
+	last.want.owner = 1000;
+	cr_assert_eq(tp_locks_wait(&l, &last), 0);
+	tp_locks_unwait(&last);
+	for (unsigned i = 0; i + 1 < LAYERS; i++)
+		for (unsigned k = 0; k < WIDE; k++)
+			tp_locks_unwait(&w[i][k]);
+	tp_locks_fini(&l);
+}
+
+Test(lock, a_file_has_only_so_many_locks)
+{
+	struct tp_locks l;
+
+	tp_locks_init(&l);
+	cr_assert_eq(set(&l, 1, TP_LOCK_WRITE, 10, END), 0);
+	/* As if they were there. */
+	l.held_count = TP_LOCKS_HELD_MAX - 1;
+	cr_assert_eq(set(&l, 2, TP_LOCK_READ, 0, 0), 0);
+	cr_assert_eq(set(&l, 2, TP_LOCK_READ, 2, 2), -ENOLCK);
+	cr_assert_eq(set(&l, 1, TP_LOCK_NONE, 20, 20), -ENOLCK);
+	cr_assert_eq(set(&l, 1, TP_LOCK_NONE, 20, END), 0);
+	cr_assert_eq(set(&l, 1, TP_LOCK_NONE, 0, END), 0);
+	cr_assert_eq(set(&l, 2, TP_LOCK_READ, 2, 2), 0);
+	tp_locks_fini(&l);
+}
