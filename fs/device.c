@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "fs/mounts.h"
 #include "store/cleanup.h"
 
 extern char **environ;
@@ -89,22 +90,6 @@ static int mount_by_libfuse(const char *mountpoint, const char *list, struct tp_
 	return 0;
 }
 
-/* Undoes mountinfo's \040 and the like, in place. */
-static void unescape(char *text)
-{
-	char *to = text;
-
-	while (*text) {
-		if (text[0] == '\\' && text[1] && text[2] && text[3]) {
-			*to++ = (char)((text[1] - '0') * 64 + (text[2] - '0') * 8 + (text[3] - '0'));
-			text += 4;
-		} else {
-			*to++ = *text++;
-		}
-	}
-	*to = 0;
-}
-
 /* The device number of what is mounted on top at mountpoint; -ENOENT: nothing. */
 static int find_mount(const char *mountpoint, unsigned *ret_maj, unsigned *ret_min)
 {
@@ -127,7 +112,7 @@ static int find_mount(const char *mountpoint, unsigned *ret_maj, unsigned *ret_m
 		if (!end)
 			continue;
 		*end = 0;
-		unescape(line + at);
+		tp_mounts_unescape(line + at);
 		if (strcmp(line + at, mountpoint) == 0) {
 			*ret_maj = maj;
 			*ret_min = min;

@@ -19,8 +19,7 @@
 
 extern char **environ;
 
-/* mountinfo writes blanks, tabs, newlines and backslashes as \NNN. */
-static void unescape(char *s)
+void tp_mounts_unescape(char *s)
 {
 	char *to = s;
 
@@ -67,8 +66,8 @@ static int find(unsigned (*match)(const struct tp_mounts *m, const void *user), 
 		if (!rest || sscanf(line, "%u %*s %u:%u %*s %ms", &id, &major, &minor, &at) != 4 ||
 			sscanf(rest, " - %*s %ms", &source) != 1)
 			continue;
-		unescape(at);
-		unescape(source);
+		tp_mounts_unescape(at);
+		tp_mounts_unescape(source);
 		m = (struct tp_mounts){
 			.mountpoint = at, .state = source, .id = id, .dev = makedev(major, minor)};
 		score = match(&m, user);

@@ -25,6 +25,8 @@ int tp_mounts_of(const char *path, struct tp_mounts *ret);
 int tp_mounts_serving(const char *state, struct tp_mounts *ret);
 /* The one that was mounted last. -ENOENT, -ENOMEM. */
 int tp_mounts_any(struct tp_mounts *ret);
+/* Undoes in place that mountinfo(5) writes blanks, tabs, newlines and backslashes as \NNN. */
+void tp_mounts_unescape(char *s);
 void tp_mounts_fini(struct tp_mounts *m);
 
 /* path as the kernel would name it, though what is there may not answer: its directory is resolved, its last part is kept. NULL: errno says why. */
