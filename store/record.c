@@ -96,7 +96,7 @@ static int decode_xattrs(struct tp_object *o, const char *at, const char *end, u
 		rx.name_len = le16toh(rx.name_len);
 		rx.value_len = le16toh(rx.value_len);
 		if (rx.name_len > UINT8_MAX || rx.name_len < TP_RECORD_XATTR_NAME_MIN ||
-			(size_t)(end - at) < (size_t)rx.name_len + rx.value_len)
+			(size_t)(end - at) < (size_t)rx.name_len + rx.value_len || memchr(at, 0, rx.name_len))
 			return -EBADMSG;
 		memcpy(name, at, rx.name_len);
 		name[rx.name_len] = 0;
@@ -129,6 +129,13 @@ static int decode_policy(struct tp_object *o, const struct tp_record_head *head)
 	return 0;
 }
 
+/* The types that are in the ledger. */
+static bool is_recorded(uint32_t mode)
+{
+	return S_ISDIR(mode) || S_ISLNK(mode) || S_ISFIFO(mode) || S_ISSOCK(mode) || S_ISCHR(mode) ||
+	       S_ISBLK(mode);
+}
+
 int tp_record_decode(uint64_t ino, const void *value, size_t len, struct tp_object **ret)
 {
 	struct tp_record_head head;
@@ -143,8 +150,9 @@ int tp_record_decode(uint64_t ino, const void *value, size_t len, struct tp_obje
 	at += sizeof(head);
 	target_len = le16toh(head.target_len);
 	if (head.version != TP_RECORD_VERSION || (size_t)(end - at) < target_len || target_len >= PATH_MAX ||
-		le32toh(head.mode) > UINT16_MAX || S_ISREG(le32toh(head.mode)) ||
-		(S_ISLNK(le32toh(head.mode)) ? target_len == 0 : target_len != 0))
+		le32toh(head.mode) > UINT16_MAX || !is_recorded(le32toh(head.mode)) ||
+		(S_ISLNK(le32toh(head.mode)) ? target_len == 0 : target_len != 0) ||
+		memchr(at, 0, target_len))
 		return -EBADMSG;
 	o = tp_object_new(ino, le32toh(head.mode), le32toh(head.uid), le32toh(head.gid), 0);
 	if (!o)
