@@ -104,6 +104,23 @@ static const char *attribute_error(int error)
 	}
 }
 
+/* Is path there, and in a tidepool mount? If not that is said. */
+static bool is_inside(const char *command, const char *path, struct stat *ret)
+{
+	struct tp_mounts m;
+
+	if (lstat(path, ret) < 0) {
+		(void)tp_command_fail(command, 1, "%s: %s", path, strerror(errno));
+		return false;
+	}
+	if (tp_mounts_of(path, &m) < 0) {
+		(void)tp_command_fail(command, 1, "%s: it is in no tidepool mount", path);
+		return false;
+	}
+	tp_mounts_fini(&m);
+	return true;
+}
+
 /* The user's own, each on a line whatever is in it. Returns what to exit with. */
 static int print_own(const char *path)
 {
@@ -128,17 +145,13 @@ int tp_command_get(int argc, char **argv)
 {
 	int first = arguments(argc, argv, 1, "a path is missing"), code = 0;
 	const char *path;
-	struct tp_mounts m;
 	struct stat st;
 
 	if (first < 0)
 		return 2;
 	path = argv[first];
-	if (lstat(path, &st) < 0)
-		return tp_command_fail("get", 1, "%s: %s", path, strerror(errno));
-	if (tp_mounts_of(path, &m) < 0)
-		return tp_command_fail("get", 1, "%s: it is in no tidepool mount", path);
-	tp_mounts_fini(&m);
+	if (!is_inside("get", path, &st))
+		return 1;
 	if (first + 1 == argc) {
 		for (unsigned i = 0; keys[i]; i++) {
 			char name[300];
@@ -323,8 +336,9 @@ int tp_command_set(int argc, char **argv)
 	if (first < 0)
 		return 2;
 	path = argv[first];
-	if (lstat(path, &st) < 0)
-		return tp_command_fail("set", 1, "%s: %s", path, strerror(errno));
+	/* Other file systems would take the attributes, too. */
+	if (!is_inside("set", path, &st))
+		return 1;
 	is_dir = S_ISDIR(st.st_mode);
 	is_stream = is_dir && resolve(path, &m, &relative) == 0 && strncmp(relative, "samples", 7) == 0 &&
 		    (relative[7] == 0 || relative[7] == '/');

@@ -41,6 +41,11 @@ has "says so" "$err" "neither in a tidepool mount nor a STATE"
 touch "$TP_DIR/plain"
 run get "$TP_DIR/plain"
 is "get outside a mount" $code 1
+run set "$TP_DIR/plain" pin=1 user.x=1
+is "set outside a mount: exit 1 and a line" "$code $err" "1 tidepool set: $TP_DIR/plain: it is in no tidepool mount"
+if command -v python3 >/dev/null; then
+	is "and nothing is set" "$(python3 -c 'import os, sys; print(os.listxattr(sys.argv[1]))' "$TP_DIR/plain")" "[]"
+fi
 run lookup "$TP_DIR/plain"
 is "lookup outside a mount" $code 1
 has "says so" "$err" "in no tidepool mount"
