@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/command.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/options.h"
 
@@ -158,7 +162,7 @@ int tp_command_version(int argc, char **argv)
 	return 0;
 }
 
-int tp_command_main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	const struct tp_command *c;
 
@@ -182,4 +186,37 @@ int tp_command_main(int argc, char **argv)
 			return 0;
 		}
 	return c->run(argc - 1, argv + 1);
+}
+
+/*
+ * Opens what is closed of descriptors 0 to 2, or a file of ours would get the number and with it what is printed. They are opened the wrong way round, so
+ * that using them fails as it would have, and for the programs that we start, too. Returns 0 or -errno.
+ */
+static int hold_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+			return -errno;
+	return 0;
+}
+
+/* What could not be printed is an error, whatever the command thought. Returns what to exit with. */
+static int close_output(int code)
+{
+	bool failed = ferror(stdout);
+
+	errno = 0;
+	if (fclose(stdout) == 0 && !failed)
+		return code;
+	return tp_command_fail(NULL, code ? code : 1, "standard output cannot be written%s%s",
+		errno ? ": " : "", errno ? strerror(errno) : "");
+}
+
+int tp_command_main(int argc, char **argv)
+{
+	int r = hold_standard_descriptors();
+
+	if (r < 0)
+		return tp_command_fail(NULL, 1, "/dev/null cannot be opened: %s", strerror(-r));
+	return close_output(run(argc, argv));
 }

@@ -20,7 +20,7 @@ extern const struct tp_command tp_commands[];
 
 /* NULL when there is none of that name. */
 const struct tp_command *tp_command_find(const char *name);
-/* The whole program: picks the command, answers --help, runs it. */
+/* The whole program: picks the command, answers --help, runs it, and sees whether what it printed was written. */
 int tp_command_main(int argc, char **argv);
 
 /* "tidepool NAME: text" as one line on stderr. Returns code, so that `return tp_command_fail(2, ...)` reads well. */

@@ -575,6 +575,8 @@ static int lookup_add_stdin(struct lookup *l)
 		if (n)
 			code = lookup_add(l, line);
 	}
+	if (code == 0 && ferror(stdin))
+		code = tp_command_fail("lookup", 1, "standard input cannot be read: %s", strerror(errno));
 	return code;
 }
 

@@ -381,7 +381,7 @@ static void top_page(const struct tp_mounts *m, const struct metrics *s, double 
 	(void)fflush(stdout);
 }
 
-/* Shows the mount every interval, count times (0: until the mount is gone). */
+/* Shows the mount every interval, count times (0: until the mount is gone, or nobody can read it). */
 static int top_run(const struct tp_mounts *m, bool json, double interval, unsigned long count)
 {
 	bool terminal = isatty(STDOUT_FILENO) == 1;
@@ -389,7 +389,7 @@ static int top_run(const struct tp_mounts *m, bool json, double interval, unsign
 	struct metrics then = {0};
 	int r = metrics_read(m, &then);
 
-	for (unsigned long i = 0; r == 0 && (count == 0 || i < count); i++) {
+	for (unsigned long i = 0; r == 0 && !ferror(stdout) && (count == 0 || i < count); i++) {
 		struct metrics now = {0};
 		double seconds;
 

@@ -701,8 +701,8 @@ static int await(struct mount *m, int fd, pid_t child)
 			(int)child, strerror(errno));
 		return 1;
 	}
-	(void)printf("tidepool: %s\n", text + 3);
-	(void)fflush(stdout);
+	/* That nobody reads it does not undo the mount. */
+	(void)dprintf(STDOUT_FILENO, "tidepool: %s\n", text + 3);
 	(void)fprintf(stderr, "tidepool: the pool is volatile: samples are not durable, they are lost when "
 			      "the daemon ends\n");
 	return 0;
@@ -736,7 +736,6 @@ int tp_mount_run(const char *state, const char *mountpoint, const struct tp_opti
 	if (foreground) {
 		code = serve(&m);
 	} else {
-		(void)fflush(stdout);
 		child = fork();
 		if (child == 0) {
 			(void)tp_close(pipe_fds[0]);

@@ -116,6 +116,31 @@ for bad in "-n 0" "-d x" "-d 0" "-n"; do
 	is "top $bad: exit 2" $code 2
 done
 
+# --- what cannot be printed is an error, and once ---
+for c in version --help "mount --help" "status $MNT" "status --json $MNT" "top -d 0.05 $MNT" "top --json -d 0.05 $MNT" \
+	"lookup $MNT/cache/d/1" "get $MNT/cache/d/1" "explain $MNT/cache/d/1"; do
+	for where in /dev/full -; do
+		# shellcheck disable=SC2086
+		if [ $where = - ]; then
+			within 20 "$TIDEPOOL" $c >&- 2>"$TP_DIR/err"
+		else
+			within 20 "$TIDEPOOL" $c >$where 2>"$TP_DIR/err"
+		fi
+		is "${c%% *} to $where: exit 1 and a line" "$? $(wc -l <"$TP_DIR/err") $(cut -c 1-43 "$TP_DIR/err")" \
+			"1 1 tidepool: standard output cannot be written"
+	done
+done
+"$TIDEPOOL" set "$MNT/cache/d" ttl >&- 2>"$TP_DIR/err"
+is "who prints nothing needs no output" "$?$(cat "$TP_DIR/err")" 0
+# What the reader of a pipe does not want is none; a shell that was started with SIGPIPE ignored passes that on.
+sh -c 'kill -PIPE $$'
+if [ $? = 141 ]; then
+	out=$(set -o pipefail; seq -f "$MNT/cache/%.0f" 100000 | "$TIDEPOOL" lookup - 2>"$TP_DIR/err" | head -n 1)
+	is "a closed pipe ends it quietly" "$? $out$(cat "$TP_DIR/err")" "141 miss $MNT/cache/1"
+fi
+"$TIDEPOOL" lookup - <&- >"$TP_DIR/out" 2>"$TP_DIR/err"
+is "names that cannot be read are an error" "$? $(wc -l <"$TP_DIR/err")" "1 1"
+
 # --- lookup ---
 run lookup "$MNT/cache/d/1" "$MNT/cache/d/2" "$MNT/cache/d/none" "$MNT/cache/no/dir" "$MNT/cache/d/3"
 is "lookup with misses: exit 1" $code 1

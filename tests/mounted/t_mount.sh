@@ -105,6 +105,23 @@ fails "nothing is mounted" is_mounted "$M"
 fails_with "a store that was there" "/nonexistent" "$TIDEPOOL" mount "$S" "$M" -o $o,pool=/nonexistent
 ok "stays" test -s "$S/ledger/data.mdb"
 
+# --- without standard descriptors ---
+"$TIDEPOOL" mount "$S" "$M" -o $o <&- >&- 2>"$TP_DIR/err"
+is "nothing to read from or print to: mount returns with 0" $? 0
+is "and says the same" "$(wc -l <"$TP_DIR/err")" 1
+ok "and the mount answers" test -d "$M/cache"
+"$TIDEPOOL" umount "$M" <&- >&- 2>&-
+is "umount, too" $? 0
+"$TIDEPOOL" mount "$S" "$M" -f -o $o <&- >&- 2>&- &
+pid=$!
+ok "-f with nowhere to log to serves" eventually 20 test -d "$M/cache"
+rest=$(readlink "/proc/$pid/fd/0" "/proc/$pid/fd/1" "/proc/$pid/fd/2" | tr '\n' ' ')
+kill $pid
+wait $pid
+is "and ends with success" $? 0
+is "no file of its own is standard error" "$rest" "/dev/null /dev/null /dev/null "
+lacks "and none got the log" "$(cat "$S/lock" "$S/daemon")" volatile
+
 # --- fstab, environment ---
 out=$(TIDEPOOL_HIGH=70 TIDEPOOL_LOW=60 TIDEPOOL_NONSENSE=1 "$TIDEPOOL" "$S" "$M" -o rw,dev,suid,$o,nofail,_netdev,x-systemd.automount,low=50 2>"$TP_DIR/err")
 is "the call that fstab makes" $? 0
