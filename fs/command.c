@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -132,6 +133,15 @@ int tp_command_fail(const char *name, int code, const char *fmt, ...)
 	va_end(ap);
 	(void)fputc('\n', stderr);
 	return code;
+}
+
+int tp_command_bad_option(char **argv, int c)
+{
+	if (c == ':')
+		return tp_command_fail(argv[0], 2, "-%c needs a value", optopt);
+	if (optopt && optopt != TP_COMMAND_LONG)
+		return tp_command_fail(argv[0], 2, "there is no option '-%c'", optopt);
+	return tp_command_fail(argv[0], 2, "there is no option '%s'", argv[optind - 1]);
 }
 
 void tp_command_help(const struct tp_command *c)

@@ -25,6 +25,10 @@ int tp_command_main(int argc, char **argv);
 
 /* "tidepool NAME: text" as one line on stderr. Returns code, so that `return tp_command_fail(2, ...)` reads well. */
 __attribute__((format(printf, 3, 4))) int tp_command_fail(const char *name, int code, const char *fmt, ...);
+/* What getopt_long() gives for all long options, so that none is taken for the letter of a short one. */
+#define TP_COMMAND_LONG 256
+/* Says what getopt_long() did not like, which returned c, ':' or '?'. Returns 2. */
+int tp_command_bad_option(char **argv, int c);
 /* What --help prints. */
 void tp_command_help(const struct tp_command *c);
 

@@ -22,36 +22,31 @@ static void warn(const char *text, void *user)
 	(void)fprintf(stderr, "tidepool mount: %s\n", text);
 }
 
-/* Reads the command line into o and the two places. Returns 0, or what to exit with. */
-static int parse(int argc, char **argv, struct tp_options *o, bool *ret_foreground, struct tp_err *err)
+/* Reads the command line into o. Returns 0, or what to exit with, after an error was said. */
+static int parse(int argc, char **argv, struct tp_options *o, bool *ret_foreground)
 {
-	static const struct option longs[] = {{"foreground", no_argument, NULL, 'f'}, {NULL, 0, NULL, 0}};
-	int c;
+	static const struct option longs[] = {
+		{"foreground", no_argument, NULL, TP_COMMAND_LONG}, {NULL, 0, NULL, 0}};
+	struct tp_err err = {""};
+	int c, r;
 
-	if (tp_options_environment(o, (const char *const *)environ, warn, NULL, err) < 0)
-		return 2;
+	r = tp_options_environment(o, (const char *const *)environ, warn, NULL, &err);
 	opterr = 0;
 	optind = 1;
-	while ((c = getopt_long(argc, argv, ":o:f", longs, NULL)) != -1) {
-		if (c == 'f') {
+	while (r == 0 && (c = getopt_long(argc, argv, ":o:f", longs, NULL)) != -1) {
+		if (c == '?' || c == ':')
+			return tp_command_bad_option(argv, c);
+		if (c == 'o')
+			r = tp_options_parse(o, optarg, &err);
+		else
 			*ret_foreground = true;
-		} else if (c == 'o') {
-			if (tp_options_parse(o, optarg, err) < 0)
-				return 2;
-		} else {
-			(void)tp_err_set(err, 0,
-				c == ':' ? "%s needs a value"
-					 : "there is no option '%s': see `tidepool mount --help`",
-				argv[optind - 1]);
-			return 2;
-		}
 	}
-	if (argc - optind != 2) {
-		(void)tp_err_set(
-			err, 0, "it takes two arguments, STATE and MOUNTPOINT, not %d", argc - optind);
-		return 2;
-	}
-	return tp_options_finish(o, "", err) < 0 ? 2 : 0;
+	if (r == 0 && argc - optind != 2)
+		return tp_command_fail(
+			"mount", 2, "it takes two arguments, STATE and MOUNTPOINT, not %d", argc - optind);
+	if (r == 0)
+		r = tp_options_finish(o, "", &err);
+	return r < 0 ? tp_command_fail("mount", 2, "%s", err.text) : 0;
 }
 
 int tp_command_mount(int argc, char **argv)
@@ -59,13 +54,13 @@ int tp_command_mount(int argc, char **argv)
 	struct tp_options o;
 	struct tp_err err = {""};
 	bool foreground = false;
-	int code = tp_options_init(&o, &err) < 0 ? 1 : 0;
+	int code;
 
-	if (code == 0)
-		code = parse(argc, argv, &o, &foreground, &err);
-	if (code != 0)
-		(void)tp_command_fail("mount", code, "%s", err.text);
+	if (tp_options_init(&o, &err) < 0)
+		code = tp_command_fail("mount", 1, "%s", err.text);
 	else
+		code = parse(argc, argv, &o, &foreground);
+	if (code == 0)
 		code = tp_mount_run(argv[optind], argv[optind + 1], &o, foreground);
 	tp_options_fini(&o);
 	return code;

@@ -654,12 +654,15 @@ int tp_command_warm(int argc, char **argv)
 
 	if (first < 0)
 		return 2;
+	for (int i = first; i < argc; i++)
+		if (!*argv[i])
+			return tp_command_fail("warm", 2, "a path is empty");
 	w.buffer = malloc(WARM_BUFFER_BYTES);
 	walk = w.buffer ? fts_open(argv + first, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV | FTS_COMFOLLOW, NULL)
 			: NULL;
 	if (!walk) {
 		free(w.buffer);
-		return tp_command_fail("warm", 1, "out of memory");
+		return tp_command_fail("warm", 1, "%s", strerror(errno));
 	}
 	while ((e = fts_read(walk))) {
 		struct tp_mounts m;

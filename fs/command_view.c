@@ -241,7 +241,8 @@ static int status_of_state(const char *path, bool json)
 /* --json, and for top the interval and the count. Returns 0 or what to exit with. */
 static int parse(int argc, char **argv, bool *ret_json, double *ret_interval, unsigned long *ret_count)
 {
-	static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
+	static const struct option longs[] = {
+		{"json", no_argument, NULL, TP_COMMAND_LONG}, {NULL, 0, NULL, 0}};
 	int c;
 
 	opterr = 0;
@@ -249,19 +250,20 @@ static int parse(int argc, char **argv, bool *ret_json, double *ret_interval, un
 	while ((c = getopt_long(argc, argv, ret_count ? ":d:n:" : "", longs, NULL)) != -1) {
 		char *end = NULL;
 
-		if (c == 'j') {
+		if (c == TP_COMMAND_LONG) {
 			*ret_json = true;
 			continue;
 		}
+		if (c == '?' || c == ':')
+			return tp_command_bad_option(argv, c);
+		errno = 0;
 		if (c == 'd')
 			*ret_interval = strtod(optarg, &end);
-		else if (c == 'n')
+		else
 			*ret_count = strtoul(optarg, &end, 10);
-		if (c == '?' || c == ':')
-			return tp_command_fail(argv[0], 2,
-				c == ':' ? "%s needs a value" : "there is no option '%s'", argv[optind - 1]);
-		if (end == optarg || *end || *ret_interval < 0.01 || *ret_interval > 3600 ||
-			(c == 'n' && !*ret_count))
+		/* Written so that it holds for what is not a number, too; strtoul() takes negative ones. */
+		if (end == optarg || *end || errno || !(*ret_interval >= 0.01 && *ret_interval <= 3600) ||
+			(c == 'n' && (!*ret_count || strchr(optarg, '-'))))
 			return tp_command_fail(
 				argv[0], 2, "-%c %s is not a number that is good for it", c, optarg);
 	}

@@ -51,6 +51,8 @@ is "lookup outside a mount" $code 1
 has "says so" "$err" "in no tidepool mount"
 run warm "$TP_DIR/plain"
 is "warm outside a mount" $code 1
+run warm ""
+is "warm of nothing: exit 2" "$code $err" "2 tidepool warm: a path is empty"
 
 tp_mount
 mkdir -p "$MNT/cache/d/e"
@@ -110,11 +112,13 @@ for n in names:
     os.rmdir(os.fsencode(mnt) + b"/cache/" + n)
 PY
 fi
-for bad in "-n 0" "-d x" "-d 0" "-n"; do
+for bad in "-n 0" "-n -1" "-n 1x" "-n 99999999999999999999" "-d x" "-d 0" "-d nan" "-d -nan" "-d inf" "-d -1" "-n" "-q" "--json=1"; do
 	# shellcheck disable=SC2086
-	run top $bad
-	is "top $bad: exit 2" $code 2
+	out=$(within 20 "$TIDEPOOL" top -d 0.05 $bad "$MNT" 2>&1)
+	is "top $bad: exit 2 and a line" "$? $(wc -l <<<"$out")" "2 1"
 done
+is "which names what is wrong" "$("$TIDEPOOL" top -q "$MNT" 2>&1) $("$TIDEPOOL" top "$MNT" --json=1 2>&1) $("$TIDEPOOL" top "$MNT" -n 2>&1)" \
+	"tidepool top: there is no option '-q' tidepool top: there is no option '--json=1' tidepool top: -n needs a value"
 
 # --- what cannot be printed is an error, and once ---
 for c in version --help "mount --help" "status $MNT" "status --json $MNT" "top -d 0.05 $MNT" "top --json -d 0.05 $MNT" \

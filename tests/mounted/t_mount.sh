@@ -66,6 +66,12 @@ TIDEPOOL_DRAIN=soon "$TIDEPOOL" mount "$S" "$M" -o $o >"$TP_DIR/out" 2>&1
 is "so is a bad value in the environment" "$? $(wc -l <"$TP_DIR/out")" "2 1"
 "$TIDEPOOL" mount "$S" >"$TP_DIR/out" 2>&1
 is "and a missing argument" "$? $(wc -l <"$TP_DIR/out")" "2 1"
+for bad in -f=1 -q --foreground=1 --fore=1 --no; do
+	word=$bad
+	[ $bad = -f=1 ] && word=-=
+	is "$bad is named" "$("$TIDEPOOL" mount "$S" "$M" $bad 2>&1)" "tidepool mount: there is no option '$word'"
+done
+is "so is -o without a value" "$("$TIDEPOOL" mount "$S" "$M" -o 2>&1)" "tidepool mount: -o needs a value"
 fails "nothing was made" test -e "$S"
 fails "nothing was mounted" is_mounted "$M"
 mkdir "$TP_DIR/lower" "$TP_DIR/upper" "$TP_DIR/work" "$TP_DIR/over"
