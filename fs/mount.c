@@ -438,7 +438,7 @@ static int open_store(struct mount *m, struct tp_err *err, struct tp_store_info 
 	const struct tp_options *o = m->options;
 	struct tp_store_options so = {
 		.state = m->state,
-		.pool = {.size_bytes = o->ram_bytes,
+		.pool = {.size_bytes = o->pool_as_is ? 0 : o->ram_bytes,
 			.paths = o->pool.count ? (const char *const *)o->pool.list : NULL,
 			.hugepages = (enum tp_hugepages)o->hugepages,
 			.prefault = o->prefault},

@@ -3,10 +3,14 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
 
 #include "fs/memory.h"
 #include "store/cleanup.h"
@@ -33,8 +37,8 @@ const struct tp_option tp_option_table[] = {
 		.name = "pool",
 		.kind = TP_OPTION_PATHS,
 		.value = "PATH",
-		.help = "a file on tmpfs or hugetlbfs that backs the pool; may be repeated "
-			"(anonymous memory)",
+		.help = "a file on tmpfs or hugetlbfs that backs the pool, as large as it is "
+			"unless ram says otherwise; may be repeated (anonymous memory)",
 		FIELD(pool),
 	},
 	{
@@ -488,14 +492,65 @@ int tp_options_parse(struct tp_options *o, const char *text, struct tp_err *err)
 	return 0;
 }
 
+/*
+ * How large the pool is by its files; 0: they do not say, being empty. What is no file, or not there, is for the pool to judge, which opens them. A file
+ * whose pages are not memory is refused: each byte that is written to the pool would be written to its disk.
+ */
+static int measure_pool(
+	const struct tp_option_paths *pool, bool has_ram, struct tp_err *err, uint64_t *ret_bytes)
+{
+	unsigned empty = 0, sized = 0;
+	uint64_t bytes = 0;
+	char least[32];
+
+	for (unsigned i = 0; i < pool->count; i++) {
+		uint64_t unit = TP_PAGE_BYTES;
+		struct statfs fs;
+		struct statx st;
+
+		if (statx(AT_FDCWD, pool->list[i], 0, STATX_TYPE | STATX_SIZE, &st) < 0 ||
+			!S_ISREG(st.stx_mode) || statfs(pool->list[i], &fs) < 0)
+			continue;
+		if (fs.f_type == HUGETLBFS_MAGIC)
+			unit = (uint64_t)fs.f_bsize;
+		else if (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC &&
+			 !(st.stx_attributes & STATX_ATTR_DAX))
+			return tp_err_set(err, -EINVAL,
+				"the option pool=%.200s is a file neither on tmpfs nor on hugetlbfs",
+				pool->list[i]);
+		bytes += st.stx_size - st.stx_size % unit;
+		if (st.stx_size)
+			sized++;
+		else
+			empty++;
+	}
+	*ret_bytes = 0;
+	if (has_ram || !sized)
+		return 0;
+	if (empty)
+		return tp_err_set(err, -EINVAL,
+			"of the files of the option pool some are empty: the option ram says how large all "
+			"of them are to be");
+	if (bytes < RAM_LEAST_BYTES)
+		return tp_err_set(err, -EINVAL,
+			"the files of the option pool have less than %s: the option ram makes them longer",
+			tp_size_text(RAM_LEAST_BYTES, least, sizeof(least)));
+	*ret_bytes = bytes;
+	return 0;
+}
+
 int tp_options_finish(struct tp_options *o, const char *root, struct tp_err *err)
 {
 	char why[256], size[32], size_usable[32];
-	uint64_t usable = tp_memory_usable(root, why, sizeof(why));
+	uint64_t usable = tp_memory_usable(root, why, sizeof(why)), bytes = 0;
+	int r;
 
 	if (o->low_pct >= o->high_pct)
 		return tp_err_set(
 			err, -EINVAL, "the option low=%u is not below high=%u", o->low_pct, o->high_pct);
+	r = measure_pool(&o->pool, o->ram_bytes != 0, err, &bytes);
+	if (r < 0)
+		return r;
 	if (o->ram_bytes) {
 		/* Memory that is not there would be found missing much later, by a kill. */
 		if (usable && o->ram_bytes > usable && !o->pool.count)
@@ -504,6 +559,12 @@ int tp_options_finish(struct tp_options *o, const char *root, struct tp_err *err
 				tp_size_text(o->ram_bytes, size, sizeof(size)),
 				tp_size_text(usable & ~(UINT64_C(1048575)), size_usable, sizeof(size_usable)),
 				why);
+		return 0;
+	}
+	if (bytes) {
+		o->ram_bytes = bytes;
+		o->pool_as_is = true;
+		(void)snprintf(o->ram_why, sizeof(o->ram_why), "the size of the pool's files");
 		return 0;
 	}
 	o->ram_bytes = usable / 4;

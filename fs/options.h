@@ -57,6 +57,7 @@ struct tp_option_paths {
 struct tp_options {
 	uint64_t ram_bytes;
 	struct tp_option_paths pool;
+	bool pool_as_is;    /* each file of it gives the size that it has; ram_bytes is their sum */
 	unsigned hugepages; /* enum tp_hugepages */
 	bool prefault;
 	unsigned high_pct, low_pct;

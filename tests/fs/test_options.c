@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "fs/options.h"
 
@@ -113,6 +115,8 @@ Test(options, a_bad_value_is_a_sentence_that_names_it)
 		{"hugepages=t", "is none of"},
 		{"prefault=maybe", "neither on nor off"},
 		{"pool=", "empty path"},
+		{"pool=/proc/version", "pool=/proc/version is a file neither on tmpfs nor on hugetlbfs"},
+		{"pool=/proc/version,ram=64M", "neither on tmpfs nor on hugetlbfs"},
 		{"wet", "there is no option 'wet'"},
 		{"noram", "there is no option 'noram'"},
 		{"nopool=1", "there is no option 'nopool'"},
@@ -158,6 +162,61 @@ Test(options, the_last_value_wins_and_pool_paths_add_up)
 	cr_assert_str_eq(o.pool.list[1], "/c\\d");
 	cr_assert_null(o.pool.list[2]);
 	tp_options_fini(&o);
+}
+
+/* What the pool's size becomes with files of these lengths, which UINT64_MAX ends; *ret_why what is wrong with them, or "". */
+static uint64_t pool_of(const char *more, const uint64_t *lengths, const char **ret_why, bool *ret_as_is)
+{
+	static struct tp_err err;
+	char text[256], *at = stpcpy(text, more);
+	struct tp_options o;
+	int fds[4], n = 0;
+	uint64_t bytes;
+
+	for (; lengths[n] != UINT64_MAX; n++) {
+		fds[n] = memfd_create("pool", MFD_CLOEXEC);
+		cr_assert(fds[n] >= 0 && ftruncate(fds[n], (off_t)lengths[n]) == 0);
+		at += sprintf(at, ",pool=/proc/self/fd/%d", fds[n]);
+	}
+	err.text[0] = 0;
+	cr_assert_eq(tp_options_init(&o, &err), 0);
+	cr_assert_eq(tp_options_parse(&o, text, &err), 0);
+	(void)tp_options_finish(&o, NOWHERE, &err);
+	*ret_why = err.text;
+	*ret_as_is = o.pool_as_is;
+	bytes = o.ram_bytes;
+	tp_options_fini(&o);
+	while (n)
+		(void)close(fds[--n]);
+	return bytes;
+}
+
+#define POOL_OF(more, ...) pool_of(more, (const uint64_t[]){__VA_ARGS__, UINT64_MAX}, &why, &as_is)
+
+Test(options, files_of_the_pool_give_the_size_that_they_have_unless_ram_says_otherwise)
+{
+	const uint64_t mib = 1 << 20;
+	const char *why;
+	bool as_is;
+
+	cr_assert_eq(POOL_OF("", 64 * mib + 100), 64 * mib);
+	cr_assert(as_is);
+	cr_assert_eq(POOL_OF("", 64 * mib, 17 * mib + 4095), 81 * mib);
+	cr_assert(as_is);
+	cr_assert_eq(POOL_OF("ram=32M", 64 * mib), 32 * mib);
+	cr_assert_not(as_is);
+	cr_assert_eq(POOL_OF("ram=32M", 64 * mib, 0), 32 * mib);
+	cr_assert_str_empty(why);
+	cr_assert_eq(POOL_OF("", 0, 0), UINT64_C(4) << 30);
+	cr_assert_not(as_is);
+	(void)POOL_OF("", 64 * mib, 0);
+	cr_assert(strstr(why, "some are empty"), "%s", why);
+	(void)POOL_OF("", 5 * mib, 5 * mib);
+	cr_assert(strstr(why, "less than 16M"), "%s", why);
+	(void)POOL_OF("", 100);
+	cr_assert(strstr(why, "less than 16M"), "%s", why);
+	cr_assert_eq(POOL_OF("pool=/nonexistent", 64 * mib), 64 * mib);
+	cr_assert_str_empty(why);
 }
 
 Test(options, the_command_line_wins_over_the_environment)

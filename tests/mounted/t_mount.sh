@@ -227,6 +227,27 @@ ok "what is there can be seen" test -d "$M/cache/kept"
 has "noexec reaches the kernel" "$(grep " $M " /proc/self/mountinfo)" "noexec"
 ok "umount" "$TIDEPOOL" umount "$M"
 
+# --- files that back the pool ---
+case $(stat -f -c %T "$TP_DIR") in
+tmpfs | ramfs) note "no disk here: a pool on one is not tried" ;;
+*)
+	truncate -s 64M "$TP_DIR/pool"
+	"$TIDEPOOL" mount "$S" "$M" -o "$o,pool=$TP_DIR/pool" >"$TP_DIR/out" 2>&1
+	is "a pool on a disk is exit 2 and one line" "$? $(wc -l <"$TP_DIR/out")" "2 1"
+	has "which says why" "$(cat "$TP_DIR/out")" "pool=$TP_DIR/pool is a file neither on tmpfs nor on hugetlbfs"
+	;;
+esac
+if mkdir "$TP_DIR/tmpfs" && mount -t tmpfs -o size=200M tmpfs "$TP_DIR/tmpfs"; then
+	truncate -s $((48 * 1024 * 1024 + 1)) "$TP_DIR/tmpfs/a"
+	truncate -s 32M "$TP_DIR/tmpfs/b"
+	ok "without ram" "$TIDEPOOL" mount "$S" "$M" -o "prefault=off,pool=$TP_DIR/tmpfs/a,pool=$TP_DIR/tmpfs/b"
+	has "files give the size that they have" "$(cat "$M/.tidepool/config")" "^ram=80M +# default: the size of the pool's files$"
+	has "the whole of it" "$(cat "$M/.tidepool/stats")" "^tidepool_pool_size_bytes $((80 * 1024 * 1024))$"
+	ok "umount" "$TIDEPOOL" umount "$M"
+	is "and are as long as they were" "$(stat -c %s "$TP_DIR/tmpfs/"? | tr '\n' ' ')" "50331649 33554432 "
+	umount "$TP_DIR/tmpfs"
+fi
+
 # --- strange names ---
 ok "names with blanks, commas and backslashes" mkdir "$TP_DIR/m, \\n x"
 ok "are mounted" "$TIDEPOOL" mount "$TP_DIR/s, \\t x" "$TP_DIR/m, \\n x" -o $o
