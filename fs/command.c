@@ -49,9 +49,10 @@ const struct tp_command tp_commands[] = {
 	},
 	{
 		.name = "top",
-		.usage = "[--json] [-d SECONDS] [-n COUNT] [MOUNTPOINT]",
+		.usage = "[--json] [-d SECONDS] [-n COUNT] [MOUNTPOINT|STATE]",
 		.summary = "show what a mount is doing now, again and again",
-		.text = "Shows the counters of .tidepool/stats, the fastest first, by the second.\n"
+		.text = "Shows the counters of .tidepool/stats, the fastest first, by the second; while\n"
+			"it is not mounted, what `tidepool status STATE` says.\n"
 			"\n"
 			"  -d SECONDS  how long each look takes (1)\n"
 			"  -n COUNT    how many looks; without it, until interrupted\n"

@@ -195,8 +195,21 @@ static void status_json_of_state(
 	(void)fputs("}\n", stdout);
 }
 
-/* STATE is not mounted where we can see it. */
-static int status_of_state(const char *path, bool json)
+/* One that serves STATE, but not where we can see it, or not yet, or not any more. */
+static void status_of_daemon(const char *state, const struct tp_daemon *d, bool json)
+{
+	if (json) {
+		(void)fputs("{\"mounted\":false,\"state\":", stdout);
+		print_json_string(state);
+		(void)printf(",\"process\":%d}\n", (int)d->pid);
+	} else {
+		(void)printf(
+			"state      %s, in use by process %d at %s\n", state, (int)d->pid, d->mountpoint);
+	}
+}
+
+/* STATE is not mounted where we can see it. watch: it is looked at again, so that a daemon that has it is no error. */
+static int status_of_state(const char *command, const char *path, bool json, bool watch)
 {
 	tp_autofree char *state = realpath(path, NULL), *name = NULL;
 	char uuid[40], left[1024] = "";
@@ -204,19 +217,28 @@ static int status_of_state(const char *path, bool json)
 	struct tp_daemon d;
 	struct tp_peek p;
 	FILE *f;
-	int r;
+	int r, peeked = 0;
 
 	if (!state)
-		return tp_command_fail("status", 1, "%s: %s", path, strerror(errno));
+		return tp_command_fail(command, 1, "%s: %s", path, strerror(errno));
 	r = tp_daemon_find(state, &d);
+	if (r < 0) {
+		peeked = tp_peek_state(state, &err, &p);
+		/* It may have come while we looked. */
+		if (peeked < 0)
+			r = tp_daemon_find(state, &d);
+	}
+	if (r == 0 && watch) {
+		status_of_daemon(state, &d, json);
+		return 0;
+	}
 	if (r == 0)
-		return tp_command_fail("status", 1, "%s is in use by process %d, which serves it at %s",
-			state, (int)d.pid, d.mountpoint);
-	r = tp_peek_state(state, &err, &p);
-	if (r == -ENOENT)
-		return tp_command_fail("status", 1, "%s is neither in a tidepool mount nor a STATE", state);
-	if (r < 0)
-		return tp_command_fail("status", 1, "%s", err.text);
+		return tp_command_fail(command, 1, "%s is in use by process %d, which serves it at %s", state,
+			(int)d.pid, d.mountpoint);
+	if (peeked == -ENOENT)
+		return tp_command_fail(command, 1, "%s is neither in a tidepool mount nor a STATE", state);
+	if (peeked < 0)
+		return tp_command_fail(command, 1, "%s", err.text);
 	uuid_text(p.uuid, uuid);
 	if (asprintf(&name, "%s/last-drain", state) < 0)
 		name = NULL;
@@ -295,7 +317,7 @@ int tp_command_status(int argc, char **argv)
 			c = status_of_mount(&m, json);
 			tp_mounts_fini(&m);
 		} else {
-			c = status_of_state(argv[i], json);
+			c = status_of_state("status", argv[i], json, false);
 		}
 		code = c > code ? c : code;
 	}
@@ -328,7 +350,9 @@ static void remember(struct metrics *now, const struct metrics *then)
 			if (j >= then->count)
 				j = 0;
 			if (strcmp(then->list[j].name, now->list[i].name) == 0) {
-				now->list[i].before = then->list[j].value;
+				/* One that fell began anew, with another daemon. */
+				if (then->list[j].value <= now->list[i].value)
+					now->list[i].before = then->list[j].value;
 				break;
 			}
 		}
@@ -339,7 +363,7 @@ static void top_json(const struct tp_mounts *m, const struct metrics *s, double 
 {
 	const char *comma = "";
 
-	(void)fputs("{\"mountpoint\":", stdout);
+	(void)fputs("{\"mounted\":true,\"mountpoint\":", stdout);
 	print_json_string(m->mountpoint);
 	(void)printf(",\"seconds\":%.3f,\"per_second\":{", seconds);
 	for (size_t i = 0; i < s->count; i++) {
@@ -351,7 +375,6 @@ static void top_json(const struct tp_mounts *m, const struct metrics *s, double 
 		comma = ",";
 	}
 	(void)fputs("}}\n", stdout);
-	(void)fflush(stdout);
 }
 
 static void top_page(const struct tp_mounts *m, const struct metrics *s, double seconds, bool terminal)
@@ -360,11 +383,8 @@ static void top_page(const struct tp_mounts *m, const struct metrics *s, double 
 	struct winsize size;
 	unsigned rows = 40;
 
-	if (terminal) {
-		if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 6)
-			rows = size.ws_row - 5u;
-		(void)fputs("\033[H\033[2J", stdout);
-	}
+	if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 6)
+		rows = size.ws_row - 5u;
 	if (read_control(m, "health", &health) == 0)
 		health[strcspn(health, "\n")] = 0;
 	(void)printf("%s  %.1f s  health: %.50s\n\n%14s %16s  %s\n", m->mountpoint, seconds,
@@ -380,65 +400,119 @@ static void top_page(const struct tp_mounts *m, const struct metrics *s, double 
 			s->list[i].value, name);
 		rows--;
 	}
-	(void)fflush(stdout);
 }
 
-/* Shows the mount every interval, count times (0: until the mount is gone, or nobody can read it). */
-static int top_run(const struct tp_mounts *m, bool json, double interval, unsigned long count)
+/* What top looks at. */
+struct top {
+	const char *path; /* as it was named; NULL: whatever is mounted */
+	char *state;	  /* what the mount serves that was seen last, or else path; owned; NULL: not known */
+	bool json, terminal;
+};
+
+/* Finds the mount and reads its numbers. -ENODEV: there is none now; -errno: it does not answer. */
+static int top_read(struct top *t, struct tp_mounts *ret_mount, struct metrics *ret)
 {
-	bool terminal = isatty(STDOUT_FILENO) == 1;
+	struct tp_mounts m;
+	int r = -ENODEV;
+
+	/* One that was taken away meanwhile is no more to be found. */
+	for (unsigned tries = 0; tries < 3 && r < 0; tries++) {
+		r = t->path ? tp_mounts_of(t->path, &m) : -ENOENT;
+		if (r < 0)
+			r = t->state ? tp_mounts_serving(t->state, &m) : tp_mounts_any(&m);
+		if (r < 0)
+			return -ENODEV;
+		free(t->state);
+		t->state = strdup(m.state);
+		r = t->state ? metrics_read(&m, ret) : -ENOMEM;
+		if (r == 0)
+			*ret_mount = m;
+		else
+			tp_mounts_fini(&m);
+	}
+	return r;
+}
+
+/* Shows what now is, and how it differs from then. Returns 0 or what to exit with. */
+static int top_show(
+	const struct top *t, const struct tp_mounts *m, struct metrics *now, const struct metrics *then)
+{
+	double seconds = (double)(now->taken_ns - then->taken_ns) / 1e9;
+
+	if (t->terminal && !t->json)
+		(void)fputs("\033[H\033[2J", stdout);
+	if (!m->mountpoint)
+		return status_of_state("top", t->state, t->json, true);
+	remember(now, then);
+	if (t->json) {
+		top_json(m, now, seconds);
+	} else {
+		qsort(now->list, now->count, sizeof(*now->list), by_rate);
+		top_page(m, now, seconds, t->terminal);
+	}
+	return 0;
+}
+
+/* state: NULL: not known. */
+static int top_fail(int r, const char *state)
+{
+	if (r == -ENODEV)
+		return tp_command_fail("top", 1, "nothing is mounted here; name a mount point or a STATE");
+	if (r == -ENOTCONN && state)
+		return tp_command_fail("top", 1, "the daemon of %s is dead: mount again, or umount", state);
+	return tp_command_fail("top", 1, "the mount cannot be read: %s", strerror(-r));
+}
+
+/* Every interval, count times (0: until nobody can read it). */
+static int top_run(struct top *t, double interval, unsigned long count)
+{
 	struct timespec pause = {(time_t)interval, (long)((interval - (double)(time_t)interval) * 1e9)};
 	struct metrics then = {0};
-	int r = metrics_read(m, &then);
+	unsigned long shown = 0;
+	int code = 0;
 
-	for (unsigned long i = 0; r == 0 && !ferror(stdout) && (count == 0 || i < count); i++) {
-		struct metrics now = {0};
-		double seconds;
+	for (;;) {
+		struct metrics now = {.taken_ns = tp_mono_ns(tp_clock_system())};
+		struct tp_mounts m = {0};
+		int r = top_read(t, &m, &now);
 
-		(void)nanosleep(&pause, NULL);
-		r = metrics_read(m, &now);
-		if (r < 0)
-			break;
-		seconds = (double)(now.taken_ns - then.taken_ns) / 1e9;
-		remember(&now, &then);
-		if (!json)
-			qsort(now.list, now.count, sizeof(*now.list), by_rate);
-		if (json)
-			top_json(m, &now, seconds);
-		else
-			top_page(m, &now, seconds, terminal);
+		if (r < 0 && (r != -ENODEV || !t->state)) {
+			code = top_fail(r, t->state);
+		} else if (!m.mountpoint || then.taken_ns) {
+			code = top_show(t, &m, &now, &then);
+			(void)fflush(stdout);
+			shown++;
+		}
+		tp_mounts_fini(&m);
 		metrics_fini(&then);
 		then = now;
+		if (code || ferror(stdout) || (count && shown == count))
+			break;
+		(void)nanosleep(&pause, NULL);
 	}
 	metrics_fini(&then);
-	if (r < 0)
-		return tp_command_fail(
-			"top", 1, "%s/.tidepool/stats cannot be read: %s", m->mountpoint, strerror(-r));
-	return 0;
+	return code;
 }
 
 int tp_command_top(int argc, char **argv)
 {
-	bool json = false;
+	struct top t = {.terminal = isatty(STDOUT_FILENO) == 1};
 	double interval = 1;
 	unsigned long count = 0;
-	int code = parse(argc, argv, &json, &interval, &count);
-	struct tp_mounts m;
+	int code = parse(argc, argv, &t.json, &interval, &count);
 
 	if (code)
 		return code;
 	if (argc - optind > 1)
-		return tp_command_fail("top", 2, "it takes one mount point");
-	if (optind == argc) {
-		if (tp_mounts_any(&m) < 0)
-			return tp_command_fail("top", 1, "nothing is mounted here");
-	} else {
-		tp_autofree char *real = realpath(argv[optind], NULL);
-
-		if (tp_mounts_of(argv[optind], &m) < 0 && (!real || tp_mounts_serving(real, &m) < 0))
-			return tp_command_fail("top", 1, "%s is not mounted", argv[optind]);
+		return tp_command_fail("top", 2, "it takes one mount point or STATE");
+	if (optind < argc) {
+		t.path = argv[optind];
+		/* A dead mount has no real path; what it serves is known when it was found. */
+		t.state = realpath(t.path, NULL);
+		if (!t.state)
+			t.state = strdup(t.path);
 	}
-	code = top_run(&m, json, interval, count);
-	tp_mounts_fini(&m);
+	code = top_run(&t, interval, count);
+	free(t.state);
 	return code;
 }

@@ -472,11 +472,61 @@ is "as JSON" $code 0
 if command -v python3 >/dev/null; then
 	ok "it is JSON" python3 -c 'import json, sys; o = json.loads(sys.argv[1]); assert o["mounted"] is False and len(o["uuid"]) == 36 and o["names"] > 0, o' "$out"
 fi
+run top -n 1 "$STATE"
+is "top shows what status does" "$code$err $out" "0 $("$TIDEPOOL" status "$STATE")"
+run top -d 0.05 "$TP_DIR/none"
+is "but not what is no STATE" "$code $(wc -l <<<"$err")" "1 1"
 mv "$STATE" "$STATE"$'\xff'
 run status --json "$STATE"$'\xff'
 mv "$STATE"$'\xff' "$STATE"
 has "a name that is no UTF-8 is escaped" "$out" '"state":"[^"]*\\\\xff",'
 is "nothing in it was changed" "$(cd "$STATE" && find . -type f -exec sha256sum {} + | sort)" "$sums"
+
+# --- top, while it is mounted and unmounted ---
+shows()
+{
+	[[ $(tail -n 1 "$TP_DIR/top") == '{"mounted":'$1,*'}' ]]
+}
+"$TIDEPOOL" top --json -d 0.02 "$STATE" >"$TP_DIR/top" 2>"$TP_DIR/err" &
+top=$!
+ok "top of a STATE that is not mounted" eventually 10 shows false
+tp_start || exit 1
+ok "goes over to the mount" eventually 10 shows true
+tp_umount
+ok "and back" eventually 10 shows false
+tp_start || exit 1
+ok "and again" eventually 10 shows true
+kill $top
+wait $top
+is "without a word of error" "$?$(cat "$TP_DIR/err")" 143
+if command -v python3 >/dev/null; then
+	ok "what it said is JSON, and no rate is below 0" python3 - "$TP_DIR/top" <<'PY'
+import json, sys
+for line in open(sys.argv[1]).read().rpartition("\n")[0].splitlines():
+    assert min(json.loads(line).get("per_second", {"": 0}).values()) >= 0, line
+PY
+fi
+"$TIDEPOOL" top --json -d 0.02 "$MNT" >"$TP_DIR/top" 2>"$TP_DIR/err" &
+top=$!
+ok "by its mount point, too" eventually 10 shows true
+tp_umount
+ok "it shows the STATE afterwards" eventually 10 shows false
+kill $top
+wait $top
+
+if [ "$(id -u)" = 0 ] && unshare -m --propagation private true 2>/dev/null; then
+	mkdir "$TP_DIR/away"
+	unshare -m --propagation private "$TIDEPOOL" mount "$STATE" "$TP_DIR/away" -f -o ram=32M 2>"$TP_DIR/away.log" &
+	pid=$!
+	ok "mounted where it is not seen" eventually 20 grep -q "^$pid serves" "$STATE/daemon"
+	run top -n 1 "$STATE"
+	has "top says who has it" "$code$err $out" "^0 state +$STATE, in use by process $pid at $TP_DIR/away$"
+	run status "$STATE"
+	is "for status that is an error" "$code $(wc -l <<<"$err")" "1 1"
+	kill $pid
+	wait $pid
+	is "it ends" $? 0
+fi
 
 # --- explain, of what was evicted ---
 tp_mount -o ram=16M
