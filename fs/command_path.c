@@ -5,12 +5,14 @@
 #include <fts.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -468,6 +470,65 @@ static int write_all(int fd, const char *text, size_t len)
 	return 0;
 }
 
+/* hit: NULL: a miss. */
+static void lookup_answer(struct lookup *l, size_t n, const char *hit)
+{
+	(void)printf("%s %s\n", hit ? hit : "miss", l->paths[n]);
+	l->missed |= !hit;
+	l->leading += !l->missed;
+}
+
+/* "hit SIZE TIER" into buf, as .tidepool/lookup says it. -errno: the kernel's, or -EISDIR: no object. */
+static int look_at(const struct lookup *l, int root, char *relative, char *buf, size_t len)
+{
+	static const struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV};
+	tp_autofree char *path = NULL, *tier = NULL;
+	tp_autoclose int fd = -1;
+	struct stat st;
+
+	for (size_t n = strlen(relative); n && relative[n - 1] == '/'; n--)
+		relative[n - 1] = 0;
+	fd = (int)syscall(SYS_openat2, root, relative, &how, sizeof(how));
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EISDIR;
+	if (asprintf(&path, "%s/%s", l->mount.mountpoint, relative) < 0) {
+		path = NULL;
+		return -ENOMEM;
+	}
+	tier = attribute_value(path, ATTRIBUTE_PREFIX "tier");
+	if (!tier)
+		return -errno;
+	(void)snprintf(buf, len, "hit %jd %.64s", (intmax_t)st.st_size, tier);
+	return 0;
+}
+
+/* Nobody may write to a mount that is read-only, not even a question: the kernel is asked for each name. Returns what to exit with. */
+static int lookup_read_only(struct lookup *l)
+{
+	static const int misses[] = {ENOENT, ENOTDIR, EISDIR, EACCES, ELOOP, EXDEV, ENAMETOOLONG, ENODATA};
+	tp_autoclose int root = open(l->mount.mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char *line = l->text, hit[128];
+
+	for (size_t n = 0; n < l->count; n++) {
+		char *end = strchr(line, '\n');
+		bool miss = false;
+		int r;
+
+		*end = 0;
+		r = root < 0 ? -errno : look_at(l, root, line, hit, sizeof(hit));
+		for (unsigned i = 0; i < sizeof(misses) / sizeof(misses[0]); i++)
+			miss |= r == -misses[i];
+		if (r < 0 && !miss)
+			return tp_command_fail("lookup", 1, "%s: %s", l->paths[n], strerror(-r));
+		lookup_answer(l, n, miss ? NULL : hit);
+		line = end + 1;
+	}
+	return 0;
+}
+
 /* Asks, and prints an answer for each path. Returns what to exit with. */
 static int lookup_run(struct lookup *l)
 {
@@ -480,6 +541,8 @@ static int lookup_run(struct lookup *l)
 	if (asprintf(&where, "%s/.tidepool/lookup", l->mount.mountpoint) < 0)
 		where = NULL;
 	fd = where ? open(where, O_RDWR | O_CLOEXEC) : -1;
+	if (fd < 0 && errno == EROFS)
+		return lookup_read_only(l);
 	r = fd < 0 ? -errno : write_all(fd, l->text, l->text_len);
 	if (r == 0) {
 		answers = fdopen(fd, "r");
@@ -491,9 +554,7 @@ static int lookup_run(struct lookup *l)
 	(void)tp_steal_fd(&fd);
 	for (; n < l->count && getline(&line, &size, answers) > 0; n++) {
 		line[strcspn(line, "\n")] = 0;
-		(void)printf("%s %s\n", line, l->paths[n]);
-		l->missed |= strncmp(line, "hit ", 4) != 0;
-		l->leading += !l->missed;
+		lookup_answer(l, n, strncmp(line, "hit ", 4) == 0 ? line : NULL);
 	}
 	if (n < l->count)
 		code = tp_command_fail("lookup", 1, "%zu of %zu paths were answered", n, l->count);

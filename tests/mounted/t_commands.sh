@@ -171,6 +171,16 @@ out=$(for i in {1..20000}; do echo "$MNT/cache/many/$i"; done | "$TIDEPOOL" look
 is "twenty thousand in one go" "$(grep -c ^hit <<<"$out") $(grep -c ^miss <<<"$out") $(tail -n 1 <<<"$out")" "300 19700 leading 300"
 out=$("$TIDEPOOL" lookup - </dev/null)
 is "none at all" "$?$out" 0
+mkdir "$MNT/cache/in"
+ln -s 1 "$MNT/cache/d/link"
+ln -s d "$MNT/cache/to"
+mkfifo "$MNT/cache/in/fifo"
+echo secret >"$MNT/cache/in/new"
+names=("$MNT/cache/d/1" "$MNT/cache/d//./2" "$MNT/cache/d/3/" "$MNT/cache/d/../d/1" "$MNT/cache/d/1/x" "$MNT/cache/d" "$MNT/cache/d/link"
+	"$MNT/cache/to/1" "$MNT/cache/in/fifo" "$MNT/cache/no/../d/1" "$MNT/cache/$(printf '%0300d' 0)" "$MNT/samples/none" "$MNT/cache/in/new")
+run lookup "${names[@]}"
+as_it_is="$code $out"
+has "names of all kinds" "$as_it_is" "^hit 7 ram $MNT/cache/in/new$"
 # Names that nobody has are looked up without asking the mount for each of them.
 long=$(printf '%085d' 0)
 before=$(stat_of 'tidepool_fuse_requests_total{op="LOOKUP"}')
@@ -183,6 +193,18 @@ is "four hundred thousand long ones" "$out" "301 400000 leading 300"
 after=$(stat_of 'tidepool_fuse_requests_total{op="LOOKUP"}')
 [ $((after - before)) -lt 100 ]
 is "cost few requests" $? 0
+# Nothing can be written to a mount that is read-only, so it is asked otherwise; what it answers is the same.
+if [ "$(id -u)" = 0 ] && mount -o bind "$MNT" "$MNT" && mount -o remount,bind,ro "$MNT"; then
+	fails_with "a mount that is read-only" "Read-only" touch "$MNT/cache/d/new"
+	run lookup "${names[@]}"
+	is "answers the same" "$code $out" "$as_it_is"
+	out=$(seq -f "$MNT/cache/many/%.0f" 20000 | "$TIDEPOOL" lookup -)
+	is "also many" "$(grep -c '^hit 1 ram ' <<<"$out") $(grep -c ^miss <<<"$out") $(tail -n 1 <<<"$out")" "300 19700 leading 300"
+	umount "$MNT"
+else
+	note "a read-only bind mount cannot be made here: lookup on one is not tried"
+fi
+rm -r "$MNT/cache/in" "$MNT/cache/to" "$MNT/cache/d/link"
 run lookup "$MNT/cache/d/1" "$MNT/"
 is "the mount itself is none" "$code $(wc -l <<<"$err")" "1 1"
 

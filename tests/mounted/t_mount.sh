@@ -224,6 +224,7 @@ fails_with "umount of what is no mount" "there is no tidepool mount at $M" "$TID
 ok "ro" "$TIDEPOOL" mount "$S" "$M" -o $o,ro,noexec
 fails_with "nothing can be made" "Read-only" mkdir "$M/cache/new"
 ok "what is there can be seen" test -d "$M/cache/kept"
+is "and looked up" "$("$TIDEPOOL" lookup "$M/cache/kept/none" 2>&1 | tr '\n' ' ')" "miss $M/cache/kept/none leading 0 "
 has "noexec reaches the kernel" "$(grep " $M " /proc/self/mountinfo)" "noexec"
 ok "umount" "$TIDEPOOL" umount "$M"
 
