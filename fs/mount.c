@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -535,6 +536,17 @@ static void end_errands(struct mount *m)
 	m->errands_run = false;
 }
 
+/* libfuse and fusermount3 do not know the flag. */
+static int forbid_links(const char *mountpoint, struct tp_err *err)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSYMFOLLOW};
+
+	if (mount_setattr(AT_FDCWD, mountpoint, AT_SYMLINK_NOFOLLOW, &attr, sizeof(attr)) < 0)
+		return tp_err_set(err, -errno, "the option nosymfollow cannot be had%s: %s",
+			errno == EPERM ? " but by root" : "", strerror(errno));
+	return 0;
+}
+
 /* Opens, mounts, and says on the way how it went. With an error nothing is left mounted. */
 static int start(struct mount *m, struct tp_err *err)
 {
@@ -574,6 +586,8 @@ static int start(struct mount *m, struct tp_err *err)
 		.read_only = m->options->read_only,
 	};
 	r = tp_fs_mount(&m->fs_options, m->store, err, &m->fs);
+	if (r == 0 && !m->options->symfollow)
+		r = forbid_links(m->mountpoint, err);
 	if (r < 0)
 		return r;
 	m->deathwatch.events = m->store->events;

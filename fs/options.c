@@ -5,12 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <unistd.h>
 
 #include "fs/memory.h"
 #include "store/cleanup.h"
@@ -178,13 +180,19 @@ const struct tp_option tp_option_table[] = {
 		FIELD(sync),
 		.fuse = true,
 	},
+	{
+		.name = "symfollow",
+		.kind = TP_OPTION_FLAG,
+		.help = "symbolic links in it are followed (off for root only)",
+		.initial = "on",
+		FIELD(symfollow),
+	},
 	{NULL},
 };
 
 /* What mount(8) and fstab keep for themselves, or what is so anyway; "x-" and "X-" as prefixes, too. */
 static const char *const mount_own[] = {
 	"defaults",
-	"rw",
 	"auto",
 	"noauto",
 	"nofail",
@@ -194,7 +202,10 @@ static const char *const mount_own[] = {
 	"users",
 	"owner",
 	"group",
-	"async",
+	"mand",
+	"nomand",
+	"iversion",
+	"noiversion",
 	"atime",
 	"noatime",
 	"diratime",
@@ -209,6 +220,23 @@ static const char *const mount_own[] = {
 	"loud",
 	NULL,
 };
+
+/* Options of mount(8) and of libfuse that somebody may expect here, and why they are none. */
+static const struct {
+	const char *name, *why;
+} refused[] = {
+	{"remount", "a mount cannot be changed: unmount, and mount again"},
+	{"dirsync", "FUSE does not know it: fsync the directory, or see journal_interval"},
+	{"fsname", "the source of a mount is its STATE"},
+	{"subtype", "the type of a mount is fuse.tidepool"},
+	{"allow_root", "allow_other lets root in, too, and modes are enforced"},
+	{"auto_unmount", "the next mount, or tidepool umount, clears a dead one"},
+	{"max_read", "the kernel reads as much at once as it can"},
+	{NULL, NULL},
+};
+
+/* SELinux's: go to the kernel as they are, quotes and all, where it is on. mount(8), too, leaves them out elsewhere. */
+static const char *const labels[] = {"context=", "fscontext=", "defcontext=", "rootcontext=", NULL};
 
 static void *field(struct tp_options *o, const struct tp_option *t)
 {
@@ -397,6 +425,7 @@ int tp_options_init(struct tp_options *o, struct tp_err *err)
 
 void tp_options_fini(struct tp_options *o)
 {
+	paths_clear(&o->labels);
 	paths_clear(&o->pool);
 }
 
@@ -443,11 +472,23 @@ static bool is_mount_own(const char *name)
 	return false;
 }
 
+static bool is_label(const char *text)
+{
+	for (unsigned i = 0; labels[i]; i++)
+		if (strncmp(text, labels[i], strlen(labels[i])) == 0)
+			return true;
+	return false;
+}
+
 static int parse_one(struct tp_options *o, char *text, struct tp_err *err)
 {
 	char *value = strchr(text, '=');
 	const struct tp_option *t;
 
+	if (is_label(text))
+		return paths_add(&o->labels, text, strlen(text)) < 0
+			       ? tp_err_set(err, -ENOMEM, "out of memory")
+			       : 0;
 	if (value)
 		*value++ = 0;
 	t = find(text);
@@ -455,6 +496,8 @@ static int parse_one(struct tp_options *o, char *text, struct tp_err *err)
 		return set(o, t, value, TP_OPTION_COMMAND_LINE, err);
 	if (strcmp(text, "rw") == 0)
 		return set(o, find("ro"), "off", TP_OPTION_COMMAND_LINE, err);
+	if (strcmp(text, "async") == 0)
+		return set(o, find("sync"), "off", TP_OPTION_COMMAND_LINE, err);
 	if (is_mount_own(text))
 		return 0;
 	if (strncmp(text, "no", 2) == 0) {
@@ -462,6 +505,9 @@ static int parse_one(struct tp_options *o, char *text, struct tp_err *err)
 		if (t && t->kind == TP_OPTION_FLAG && !value)
 			return set(o, t, "off", TP_OPTION_COMMAND_LINE, err);
 	}
+	for (unsigned i = 0; refused[i].name; i++)
+		if (strcmp(refused[i].name, text) == 0)
+			return tp_err_set(err, -EINVAL, "there is no option '%s': %s", text, refused[i].why);
 	return tp_err_set(err, -EINVAL, "there is no option '%.100s'", text);
 }
 
@@ -472,12 +518,15 @@ int tp_options_parse(struct tp_options *o, const char *text, struct tp_err *err)
 	if (!one)
 		return tp_err_set(err, -ENOMEM, "out of memory");
 	while (*text) {
+		bool label = is_label(text), quoted = false;
 		size_t n = 0;
 		int r;
 
-		for (; *text && *text != ','; text++) {
+		for (; *text && (*text != ',' || quoted); text++) {
 			if (*text == '\\' && text[1])
 				text++;
+			else if (*text == '"' && label)
+				quoted = !quoted;
 			one[n++] = *text;
 		}
 		if (*text)
@@ -539,6 +588,14 @@ static int measure_pool(
 	return 0;
 }
 
+static bool has_selinux(const char *root)
+{
+	char name[PATH_MAX];
+
+	(void)snprintf(name, sizeof(name), "%.4000s/sys/fs/selinux/enforce", root);
+	return access(name, F_OK) == 0;
+}
+
 int tp_options_finish(struct tp_options *o, const char *root, struct tp_err *err)
 {
 	char why[256], size[32], size_usable[32];
@@ -548,6 +605,8 @@ int tp_options_finish(struct tp_options *o, const char *root, struct tp_err *err
 	if (o->low_pct >= o->high_pct)
 		return tp_err_set(
 			err, -EINVAL, "the option low=%u is not below high=%u", o->low_pct, o->high_pct);
+	if (!has_selinux(root))
+		paths_clear(&o->labels);
 	r = measure_pool(&o->pool, o->ram_bytes != 0, err, &bytes);
 	if (r < 0)
 		return r;
@@ -641,6 +700,15 @@ int tp_options_config(const struct tp_options *o, char **ret_text)
 	return 0;
 }
 
+static void print_escaped(FILE *f, const char *text)
+{
+	for (; *text; text++) {
+		if (*text == ',' || *text == '\\')
+			(void)fputc('\\', f);
+		(void)fputc(*text, f);
+	}
+}
+
 int tp_options_fuse(const struct tp_options *o, const char *state, char **ret_text)
 {
 	char *text = NULL;
@@ -650,12 +718,12 @@ int tp_options_fuse(const struct tp_options *o, const char *state, char **ret_te
 	if (!f)
 		return -ENOMEM;
 	(void)fputs("fsname=", f);
-	for (const char *c = state; *c; c++) {
-		if (*c == ',' || *c == '\\')
-			(void)fputc('\\', f);
-		(void)fputc(*c, f);
-	}
+	print_escaped(f, state);
 	(void)fputs(",subtype=tidepool", f);
+	for (unsigned i = 0; i < o->labels.count; i++) {
+		(void)fputc(',', f);
+		print_escaped(f, o->labels.list[i]);
+	}
 	for (const struct tp_option *t = tp_option_table; t->name; t++) {
 		bool on;
 

@@ -65,7 +65,8 @@ struct tp_options {
 	unsigned threads; /* 0: by the number of processors */
 	unsigned drain_s;
 	bool read_only, allow_other, default_permissions;
-	bool suid, dev, exec, sync;
+	bool suid, dev, exec, sync, symfollow;
+	struct tp_option_paths labels; /* SELinux's, whole: "context=..." */
 
 	uint8_t source[TP_OPTIONS_MAX]; /* enum tp_option_source of each entry of the table */
 	char ram_why[160];		/* what the default of ram was worked out from */

@@ -121,7 +121,14 @@ Test(options, a_bad_value_is_a_sentence_that_names_it)
 		{"noram", "there is no option 'noram'"},
 		{"nopool=1", "there is no option 'nopool'"},
 		{"ro,ram=64M,wet=1", "there is no option 'wet'"},
-		{"subtype=x", "there is no option 'subtype'"},
+		{"subtype=x", "there is no option 'subtype': the type of a mount is fuse.tidepool"},
+		{"fsname=x", "there is no option 'fsname': the source"},
+		{"ro,remount", "there is no option 'remount': a mount cannot be changed: unmount"},
+		{"dirsync", "there is no option 'dirsync': FUSE does not know it"},
+		{"max_read=4096", "there is no option 'max_read'"},
+		{"allow_root", "there is no option 'allow_root': allow_other"},
+		{"auto_unmount", "there is no option 'auto_unmount': the next mount"},
+		{"noauto_unmount", "there is no option 'noauto_unmount'"},
 		{"ssd=/dev/sdz", "ssd=/dev/sdz needs the SSD tier, which this version does not have"},
 		{"ssd", "needs the SSD tier"},
 		{"ssd_size=1G", "needs the SSD tier"},
@@ -142,6 +149,7 @@ Test(options, what_is_mounts_own_is_skipped)
 {
 	cr_assert_str_empty(error_of(NULL,
 		"rw,defaults,nofail,_netdev,noauto,auto,user,nouser,users,owner,group,async,relatime,noatime,"
+		"mand,nomand,iversion,noiversion,sync,async,symfollow,context=a,rootcontext=\"b,c\","
 		"x-systemd.automount,x-mount.mkdir=0755,X-anything,comment=hello,,ssd=none,"));
 }
 
@@ -265,6 +273,30 @@ Test(options, an_unknown_name_in_the_environment_is_warned_about_and_a_bad_value
 	cr_assert(strstr(error_of(absent, ""), "needs the cluster"));
 }
 
+Test(options, labels_go_to_the_kernel_where_selinux_is_on)
+{
+	char root[] = "/tmp/tidepool-test-options.XXXXXX", command[256], *text;
+	struct tp_err err = {""};
+	struct tp_options o;
+
+	cr_assert_not_null(mkdtemp(root));
+	(void)snprintf(command, sizeof(command),
+		"mkdir -p %s/sys/fs/selinux && : > %s/sys/fs/selinux/enforce", root, root);
+	cr_assert_eq(system(command), 0);
+	cr_assert_eq(tp_options_init(&o, &err), 0);
+	cr_assert_eq(tp_options_parse(
+			     &o, "context=\"u:r:t:s0:c1,c2\",ro,fscontext=a:b:c:s0,pool=/x\"y,ram=32M", &err),
+		0, "%s", err.text);
+	cr_assert_eq(tp_options_finish(&o, root, &err), 0, "%s", err.text);
+	cr_assert(o.read_only && o.ram_bytes == 32 << 20);
+	cr_assert_eq(tp_options_fuse(&o, "/s", &text), 0);
+	cr_assert_str_eq(text, "fsname=/s,subtype=tidepool,context=\"u:r:t:s0:c1\\,c2\",fscontext=a:b:c:s0");
+	free(text);
+	tp_options_fini(&o);
+	(void)snprintf(command, sizeof(command), "rm -r %s", root);
+	cr_assert_eq(system(command), 0);
+}
+
 Test(options, fuse_gets_what_is_fuses_and_state_as_source)
 {
 	struct tp_options o;
@@ -275,7 +307,8 @@ Test(options, fuse_gets_what_is_fuses_and_state_as_source)
 	cr_assert_str_eq(text, "fsname=/srv/a\\,b\\\\c,subtype=tidepool,allow_other,suid,dev,noexec");
 	free(text);
 	tp_options_fini(&o);
-	parsed(&o, "");
+	parsed(&o, "sync,async,nosymfollow,context=\"u:r:t:s0\"");
+	cr_assert_not(o.symfollow);
 	cr_assert_eq(tp_options_fuse(&o, "/s", &text), 0);
 	cr_assert_str_eq(text, "fsname=/s,subtype=tidepool");
 	free(text);

@@ -228,6 +228,15 @@ is "and looked up" "$("$TIDEPOOL" lookup "$M/cache/kept/none" 2>&1 | tr '\n' ' '
 has "noexec reaches the kernel" "$(grep " $M " /proc/self/mountinfo)" "noexec"
 ok "umount" "$TIDEPOOL" umount "$M"
 
+# --- what is of the kernel or of mount(8) ---
+ok "nosymfollow" "$TIDEPOOL" mount "$S" "$M" -o $o,nosymfollow,nodev,context=any_u:any_r:any_t:s0,mand,noiversion
+ln -s kept "$M/cache/link"
+fails_with "no link is followed" "Too many levels" ls "$M/cache/link/"
+is "but it is read" "$(readlink "$M/cache/link")" kept
+rm "$M/cache/link"
+ok "umount" "$TIDEPOOL" umount "$M"
+fails_with "a remount says what to do" "unmount, and mount again" "$TIDEPOOL" "$S" "$M" -o remount,ro
+
 # --- files that back the pool ---
 case $(stat -f -c %T "$TP_DIR") in
 tmpfs | ramfs) note "no disk here: a pool on one is not tried" ;;

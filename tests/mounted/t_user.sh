@@ -26,6 +26,7 @@ gone()
 	! is_mounted "$U/m"
 }
 
+fails_with "nosymfollow is for root" "cannot be had but by root" as_user "$TIDEPOOL" mount "$U/s" "$U/m" -o $o,nosymfollow
 ok "mount" as_user "$TIDEPOOL" mount "$U/s" "$U/m" -o $o
 has "it is the user's" "$(grep " $U/m " /proc/self/mountinfo)" "user_id=$NOBODY"
 pid=$(cut -d' ' -f1 "$U/s/daemon")
