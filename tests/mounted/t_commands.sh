@@ -181,6 +181,10 @@ names=("$MNT/cache/d/1" "$MNT/cache/d//./2" "$MNT/cache/d/3/" "$MNT/cache/d/../d
 run lookup "${names[@]}"
 as_it_is="$code $out"
 has "names of all kinds" "$as_it_is" "^hit 7 ram $MNT/cache/in/new$"
+exec 5<>"$MNT/.tidepool/lookup"
+printf '%s\n' cache/d/1 "$MNT/cache/d/1" /cache/./d//1/ cache/in/new '' cache/d/../d/1 cache/to/1 cache/d >&5
+is "and .tidepool/lookup takes paths as the manual says" "$(tr '\n' ' ' <&5)" "hit 1000 ram hit 1000 ram hit 1000 ram hit 7 ram miss miss miss leading 4 "
+exec 5>&-
 # Names that nobody has are looked up without asking the mount for each of them.
 long=$(printf '%085d' 0)
 before=$(stat_of 'tidepool_fuse_requests_total{op="LOOKUP"}')
