@@ -100,7 +100,7 @@ static const char *attribute_error(int error)
 	case EINVAL:
 		return "the value is not good for it";
 	case EPERM:
-		return "that cannot be set";
+		return "that cannot be set on it, or only by its owner or root";
 	default:
 		return strerror(error);
 	}
