@@ -112,3 +112,33 @@ Test(file, a_write_by_who_may_not_keep_them_clears_setuid_and_setgid)
 	cr_assert_eq(e.attr.mode, S_IFREG | 0755);
 	fixture_close(&f);
 }
+
+Test(file, what_a_temporary_name_lacks_is_kept_for_the_rename_or_the_name_goes)
+{
+	struct fixture f;
+	struct file file;
+	bool noted = false;
+
+	fixture_open(&f, POOL, NULL);
+	for (unsigned n = 1; !noted; n++) {
+		int r;
+
+		cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, ".x.tmp", O_WRONLY | O_CREAT, &file), 0);
+		cr_assert_eq(file_puts(&f, &file, 0, "some"), 0);
+		tp_file_interrupted(f.tree, file.opened.gen, 4, 4, -EIO);
+		cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, ".x.tmp", TP_NODE_CACHE, "x", 0), -EIO);
+		heap_fail_at(n);
+		r = file_close(&f, &file);
+		noted = !heap_fail_off();
+		cr_assert_eq(r, -EIO);
+		cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, ".x.tmp", TP_NODE_CACHE, "x", 0),
+			sees(&f, &f.me, TP_NODE_CACHE, ".x.tmp") ? -EIO : -ENOENT);
+		holds(&f);
+	}
+	cr_assert_eq(file_open(&f, &f.me, TP_NODE_CACHE, ".x.tmp", O_WRONLY, &file), 0);
+	cr_assert_eq(file_puts(&f, &file, 4, "more"), 0);
+	cr_assert_eq(file_close(&f, &file), 0);
+	cr_assert_eq(rename_as(&f, &f.me, TP_NODE_CACHE, ".x.tmp", TP_NODE_CACHE, "x", 0), 0);
+	cr_assert(reads(&f, &f.me, TP_NODE_CACHE, "x", "somemore"));
+	fixture_close(&f);
+}
