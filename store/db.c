@@ -19,7 +19,7 @@
 /* Keys of META that are the ledger's own. */
 #define KEY_VERSION "version"	    /* SCHEMA_VERSION */
 #define KEY_UUID "uuid"		    /* 16 bytes */
-#define KEY_GENERATION "generation" /* the highest generation that was reserved */
+#define KEY_GENERATION "generation" /* none above it was given out: what is reserved */
 #define KEY_JOURNAL "journal"	    /* the highest sequence of the journal that is in LMDB */
 
 #define SCHEMA_VERSION 1
@@ -208,7 +208,7 @@ static int commit_once(struct tp_db *db, struct tp_journal *journal, uint64_t re
 
 	if (journal)
 		r = tp_journal_load(journal, db->stored, commit_record, &c, NULL);
-	if (r == 0 && reserve) {
+	if (r == 0 && reserve != db->reserved) {
 		r = commit_begin(&c);
 		if (r == 0)
 			r = meta_put_number(db, c.txn, KEY_GENERATION, reserve);
@@ -229,7 +229,7 @@ int tp_db_commit(struct tp_db *db, struct tp_journal *journal, uint64_t reserve)
 		if (r < 0)
 			return r;
 	}
-	if (r == 0 && reserve)
+	if (r == 0)
 		db->reserved = reserve;
 	return r;
 }

@@ -16,7 +16,7 @@ struct tp_db {
 	MDB_env *env;
 	MDB_dbi dbi[TP_LEDGER_TABLES];
 	uint64_t stored;   /* the highest sequence of the journal that is there */
-	uint64_t reserved; /* the highest generation that is there as reserved */
+	uint64_t reserved; /* the generation that is there as the highest one reserved */
 };
 
 /* Makes STATE/ledger when there is none. Errors with text, as of tp_ledger_open(); tp_db_close() after them too. */
@@ -30,7 +30,10 @@ void tp_db_close(struct tp_db *db);
  */
 int tp_db_replay(struct tp_db *db, struct tp_journal *journal, uint64_t reserve, struct tp_err *err,
 	struct tp_ledger_info *info, uint64_t *ret_last);
-/* The journal's sealed records (journal NULL: none) and a reservation of generations up to `reserve` (0: none), in transactions that are synced. An error leaves what was committed. */
+/*
+ * The journal's sealed records (journal NULL: none) and the reservation of generations, up to `reserve` from now on (db->reserved: as it is; less gives back what nobody was given), in
+ * transactions that are synced. An error leaves what was committed.
+ */
 int tp_db_commit(struct tp_db *db, struct tp_journal *journal, uint64_t reserve);
 /* See tp_ledger_scan(). */
 int tp_db_scan(struct tp_db *db, enum tp_ledger_table t,

@@ -29,9 +29,9 @@
 #include "store/cleanup.h"
 #include "store/db.h"
 #include "store/journal.h"
+#include "store/numbers.h"
 #include "store/state.h"
 
-#define GENERATION_BLOCK UINT64_C(65536)
 /*
  * An open journal file that is longer is sealed at once, so that it does not grow for as long as the interval
  * lasts.
@@ -66,29 +66,27 @@ struct tp_ledger {
 	 */
 	pthread_mutex_t append;
 
-	pthread_mutex_t lock;	 /* for all that follows */
-	pthread_cond_t wake;	 /* the writer thread has something to look at */
-	pthread_cond_t done;	 /* an attempt or a scan has ended */
-	uint64_t promised;	 /* bytes of batches that may still come */
-	uint64_t room;		 /* what the journal's open file has room for, or less */
-	uint64_t appended;	 /* the highest sequence in the journal */
-	uint64_t committed;	 /* the highest sequence on stable storage */
-	uint64_t wanted;	 /* somebody waits for this sequence */
-	uint64_t since_ns;	 /* when the oldest change that is not committed was applied; monotonic */
-	uint64_t quiet_ns;	 /* no attempt before this that nobody waits for; monotonic */
-	uint64_t attempts;	 /* commits that were begun */
-	uint64_t failed;	 /* the last of them that failed and will be tried again; 0: none */
-	int failed_r;		 /* how, negative errno */
-	int waiting_errno;	 /* why the last attempt has to be tried again; 0: it need not */
-	int fatal_errno;	 /* what made the ledger read-only; 0: it is not */
-	unsigned scans;		 /* that run now */
-	bool busy;		 /* an attempt runs */
-	bool hurry;		 /* the open file has become long */
-	bool stop;		 /* the writer thread is to end */
-	bool block_asked;	 /* the next block of generations is to be reserved */
-	bool block_urgent;	 /* and somebody waits for it */
-	uint64_t generation;	 /* given out last */
-	uint64_t generation_end; /* may be given out, and is reserved on stable storage */
+	pthread_mutex_t lock; /* for all that follows */
+	pthread_cond_t wake;  /* the writer thread has something to look at */
+	pthread_cond_t done;  /* an attempt or a scan has ended */
+	uint64_t promised;    /* bytes of batches that may still come */
+	uint64_t room;	      /* what the journal's open file has room for, or less */
+	uint64_t appended;    /* the highest sequence in the journal */
+	uint64_t committed;   /* the highest sequence on stable storage */
+	uint64_t wanted;      /* somebody waits for this sequence */
+	uint64_t since_ns;    /* when the oldest change that is not committed was applied; monotonic */
+	uint64_t quiet_ns;    /* no attempt before this that nobody waits for; monotonic */
+	uint64_t attempts;    /* commits that were begun */
+	uint64_t failed;      /* the last of them that failed and will be tried again; 0: none */
+	int failed_r;	      /* how, negative errno */
+	int waiting_errno;    /* why the last attempt has to be tried again; 0: it need not */
+	int fatal_errno;      /* what made the ledger read-only; 0: it is not */
+	unsigned scans;	      /* that run now */
+	bool busy;	      /* an attempt runs */
+	bool hurry;	      /* the open file has become long */
+	bool stop;	      /* the writer thread is to end */
+	bool block_asked;     /* the next block of generations is to be reserved */
+	struct tp_numbers generations; /* up to the end of them, or more, is reserved on stable storage */
 };
 
 /* May the same be tried again, because nothing is wrong but that there is no room? */
@@ -145,7 +143,7 @@ int tp_ledger_batch_reserve(struct tp_ledger_batch *b, size_t bytes)
 
 /* the writer thread */
 
-/* Brings the sealed records (journal) and a reservation (reserve, see tp_db_commit()) into LMDB. */
+/* Brings the sealed records (journal) and the reservation (see tp_db_commit()) into LMDB. */
 static int commit(struct tp_ledger *l, bool journal, uint64_t reserve)
 {
 	int r = tp_db_commit(&l->db, journal ? l->journal : NULL, reserve);
@@ -170,7 +168,7 @@ static bool is_due(struct tp_ledger *l, uint64_t *ret_wait_ns)
 	*ret_wait_ns = UINT64_MAX;
 	if (l->fatal_errno || l->scans)
 		return false;
-	if (l->wanted > l->committed || l->block_urgent)
+	if (l->wanted > l->committed)
 		return true;
 	if (l->appended > l->committed)
 		at = l->hurry ? 0 : l->since_ns + l->interval_ns;
@@ -234,9 +232,11 @@ static int seal(struct tp_ledger *l, uint64_t *ret_last, uint64_t *ret_bytes)
 static void attempt(struct tp_ledger *l)
 {
 	uint64_t id = ++l->attempts, now = tp_mono_ns(l->clock), last = 0, bytes = 0, reserve;
+	bool block;
 	int r;
 
-	reserve = l->block_asked ? l->db.reserved + GENERATION_BLOCK : 0;
+	block = l->block_asked;
+	reserve = block ? tp_numbers_block_end(&l->generations) : l->db.reserved;
 	l->hurry = false;
 	l->busy = true;
 	(void)pthread_mutex_unlock(&l->lock);
@@ -252,7 +252,6 @@ static void attempt(struct tp_ledger *l)
 		l->failed_r = r == -ENOMEM ? r : -ENOSPC;
 		l->waiting_errno = -l->failed_r;
 		l->wanted = l->committed;
-		l->block_urgent = false;
 		l->quiet_ns = now + (l->interval_ns > RETRY_NS ? l->interval_ns : RETRY_NS);
 	} else {
 		if (bytes)
@@ -260,9 +259,10 @@ static void attempt(struct tp_ledger *l)
 		l->since_ns = now;
 		l->quiet_ns = 0;
 		l->waiting_errno = 0;
-		l->generation_end = l->db.reserved;
-		if (reserve)
-			l->block_asked = l->block_urgent = false;
+		if (block) {
+			l->generations.end = reserve;
+			l->block_asked = false;
+		}
 	}
 	(void)pthread_cond_broadcast(&l->done);
 }
@@ -406,22 +406,21 @@ int tp_ledger_trouble(struct tp_ledger *l)
 
 uint64_t tp_ledger_next_generation(struct tp_ledger *l)
 {
-	uint64_t ticket;
-
 	TP_LOCK(&l->lock);
-	ticket = l->attempts;
-	while (l->generation == l->generation_end) {
-		if (l->fatal_errno || l->failed > ticket)
-			return 0;
-		l->block_asked = l->block_urgent = true;
-		(void)pthread_cond_signal(&l->wake);
-		(void)pthread_cond_wait(&l->done, &l->lock);
-	}
-	if (l->generation_end - l->generation <= GENERATION_BLOCK / 2 && !l->block_asked) {
+
+	if (tp_numbers_are_few(&l->generations) && !l->block_asked) {
 		l->block_asked = true;
 		(void)pthread_cond_signal(&l->wake);
 	}
-	return ++l->generation;
+	return tp_numbers_next(&l->generations);
+}
+
+void tp_ledger_set_block(struct tp_ledger *l, uint64_t count)
+{
+	TP_LOCK(&l->lock);
+	assert(count && count <= l->generations.end - l->generations.last);
+	l->generations.block = count;
+	l->generations.end = l->generations.last + count;
 }
 
 int tp_ledger_scan(struct tp_ledger *l, enum tp_ledger_table t,
@@ -448,9 +447,11 @@ int tp_ledger_scan(struct tp_ledger *l, enum tp_ledger_table t,
 static int replay(struct tp_ledger *l, const char *state, struct tp_err *err, struct tp_ledger_info *info)
 {
 	struct tp_err why = {""};
-	uint64_t last = 0, generation = l->db.reserved;
-	int r = tp_db_replay(&l->db, l->journal, generation + GENERATION_BLOCK, &why, info, &last);
+	uint64_t last = 0, reserved = l->db.reserved;
+	int r;
 
+	l->generations = (struct tp_numbers){.block = TP_NUMBERS_BLOCK, .last = reserved, .end = reserved};
+	r = tp_db_replay(&l->db, l->journal, tp_numbers_block_end(&l->generations), &why, info, &last);
 	if (r == 0)
 		r = tp_journal_start(l->journal, last);
 	if (r < 0 && *why.text)
@@ -460,8 +461,7 @@ static int replay(struct tp_ledger *l, const char *state, struct tp_err *err, st
 			strerror(-r));
 	l->room = tp_journal_room(l->journal);
 	l->appended = l->committed = l->wanted = last;
-	l->generation = generation;
-	l->generation_end = l->db.reserved;
+	l->generations.end = l->db.reserved;
 	return 0;
 }
 
@@ -486,16 +486,22 @@ static int ledger_new(const struct tp_clock *clock, uint64_t interval_ns, struct
 	return 0;
 }
 
+static void stop_writer(struct tp_ledger *l)
+{
+	if (!l->has_writer)
+		return;
+	{
+		TP_LOCK(&l->lock);
+		l->stop = true;
+		(void)pthread_cond_broadcast(&l->wake);
+	}
+	(void)pthread_join(l->writer, NULL);
+	l->has_writer = false;
+}
+
 static void ledger_free(struct tp_ledger *l)
 {
-	if (l->has_writer) {
-		{
-			TP_LOCK(&l->lock);
-			l->stop = true;
-			(void)pthread_cond_broadcast(&l->wake);
-		}
-		(void)pthread_join(l->writer, NULL);
-	}
+	stop_writer(l);
 	tp_db_close(&l->db);
 	tp_journal_close(l->journal);
 	(void)pthread_cond_destroy(&l->done);
@@ -549,6 +555,16 @@ int tp_ledger_open(const char *state, const struct tp_clock *clock, uint64_t int
 	return 0;
 }
 
+/*
+ * So that numbers stay short where nothing crashes. Nobody is given one any more, so that what is above the last one was never
+ * given; whether the commit comes to its end or not, the ledger says either that or what it said before.
+ */
+static void give_back(struct tp_ledger *l)
+{
+	if (!l->fatal_errno)
+		(void)tp_db_commit(&l->db, NULL, l->generations.last);
+}
+
 int tp_ledger_close(struct tp_ledger *l)
 {
 	int r;
@@ -556,6 +572,9 @@ int tp_ledger_close(struct tp_ledger *l)
 	if (!l)
 		return 0;
 	r = tp_ledger_sync(l);
+	stop_writer(l);
+	if (r == 0)
+		give_back(l);
 	ledger_free(l);
 	return r;
 }

@@ -13,9 +13,8 @@
  * not survive fork(), and the thread neither: a daemon opens its ledger after it has become one.
  *
  * Keys are 1 to 500 bytes, values at most 128 KiB, a batch at most 16 MiB. All functions may be called from
- * any thread. No call but open, close and tp_ledger_sync() waits for a disk flush, unless the numbers of a
- * block are used up before the next one is there; applying and promising wait as long as write(2) and
- * fallocate(2) do.
+ * any thread. No call but open, close and tp_ledger_sync() waits for a disk flush; applying and promising wait
+ * as long as write(2) and fallocate(2) do, and tp_ledger_next_generation() for nothing.
  *
  * Errors: -ENOSPC full disk: nothing changed, and what was applied is still in the journal; -ENOMEM: nothing
  * changed; -EROFS after a failed sync or write (the ledger is read-only until it is opened again); -EBADMSG a
@@ -62,7 +61,10 @@ struct tp_ledger_info {
  */
 int tp_ledger_open(const char *state, const struct tp_clock *clock, uint64_t interval_ns, struct tp_err *err,
 	struct tp_ledger **ret, struct tp_ledger_info *ret_info);
-/* Brings everything into LMDB and closes. Returns what the last sync returned. NULL is allowed. */
+/*
+ * Brings everything into LMDB, gives back the numbers that were reserved and not given out, and closes. Returns
+ * what the last sync returned. NULL is allowed.
+ */
 int tp_ledger_close(struct tp_ledger *l);
 
 /* NULL when the heap is exhausted. */
@@ -114,9 +116,12 @@ int tp_ledger_scan(struct tp_ledger *l, enum tp_ledger_table t,
 	void *user);
 
 /*
- * A number that this store never gave out before, 1 or more. Blocks of 65,536 are reserved durably ahead, the
- * next one when half of a block is left; it waits only for a disk that is slower with one commit than the
- * callers with half a block. 0 when the block is used up and no other can be had: the ledger is read-only, or
- * its disk is full.
+ * A number that this store never gave out before, from 1 to TP_NUMBERS_MAX (numbers.h). It waits for no disk: blocks of
+ * 2^36 are reserved durably ahead, the next one when half of a block is left, and what an orderly close finds
+ * unused is given back. 0: there is none. That is when nothing could be reserved for all of half a block (31 hours
+ * at 300,000 numbers a second), because the disk was full or did not answer or the ledger is read-only; or when all
+ * numbers are used up, after 67 million blocks.
  */
 uint64_t tp_ledger_next_generation(struct tp_ledger *l);
+/* For tests: so many numbers are left from now on, and blocks are no larger. */
+void tp_ledger_set_block(struct tp_ledger *l, uint64_t count);

@@ -3,7 +3,7 @@
 # STATE on a disk that does not answer: what has to be recorded waits for it, and nobody else does.
 . "$(dirname "$0")/lib.sh"
 requires_root
-requires fsfreeze mkfs.ext4
+requires fsfreeze mkfs.ext4 python3
 
 DISK=$TP_DIR/disk
 mkdir "$DISK"
@@ -18,7 +18,7 @@ MNT=$TP_DIR/mnt
 mkdir "$MNT"
 tp_start || exit 1
 cd "$MNT/cache" || exit 1
-mkdir old there
+mkdir old there many
 echo text >there/a
 fsfreeze -f "$DISK" || skip "the file system cannot be frozen here"
 rmdir old &
@@ -32,13 +32,19 @@ ok "a file can be made" within 20 sh -c 'echo more >there/b'
 ok "and read" within 20 grep -q more there/b
 ok "and removed" within 20 rm there/b
 ok "a listing is shown" within 20 ls there
+# From outside: programs look for what is theirs where they are, which is in the directory that waits.
+ok "many files are made, all with numbers of their own" within 60 \
+	env -C / python3 "$TP_SRC/tests/mounted/make_many.py" "$MNT/cache/many" 30000
+ok "and elsewhere all goes on" within 20 cat there/a
 ok "what waits for the disk waits" kill -0 $removes $makes
 fsfreeze -u "$DISK"
 ok "a directory that was removed meanwhile is answered then" wait $removes
 ok "and one that was made" wait $makes
-is "both are done" "$(ls)" "new
+is "both are done" "$(ls)" "many
+new
 there"
 cd / || exit 1
 tp_remount
-is "and kept" "$(ls "$MNT/cache")" "new
+is "and kept" "$(ls "$MNT/cache")" "many
+new
 there"

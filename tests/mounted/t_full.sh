@@ -83,6 +83,7 @@ ok "renamed" mv new newer
 ok "its mode is changed" chmod 600 newer
 ok "it is removed" rm newer
 ok "a directory is removed" rmdir old
+ok "many files are made, all with numbers of their own" within 60 python3 "$TP_SRC/tests/mounted/make_many.py" many 30000
 cd / || exit 1
 tp_kill
 rm "$SMALL/fill"
