@@ -36,6 +36,7 @@
 
 #include "fs/device.h"
 #include "fs/frame.h"
+#include "fs/hand.h"
 #include "fs/inbox.h"
 #include "fs/notify.h"
 #include "fs/turns.h"
@@ -78,6 +79,7 @@ struct reader {
 	_Atomic uint32_t looks; /* how often it has told, asked by a signal, what it has in hand */
 	struct tp_inbox inbox;
 	struct tp_request request; /* the one in hand */
+	struct tp_hand hand; /* what others may see of it, while its handler runs and it is not answered */
 };
 
 struct tp_session {
@@ -197,6 +199,9 @@ static char kernel_order;
 
 static void account(struct tp_session *s, const struct tp_caller *c)
 {
+	/* What the handler does after that holds up nobody who asked. */
+	if (self && self->session == s && self->request.caller.unique == c->unique)
+		tp_hand_hide(&self->hand);
 	if (c->opcode < TP_STATS_OPS_MAX)
 		tp_stats_time(&s->options.stats->op_time[c->opcode], now_ns() - c->started_ns);
 }
@@ -653,7 +658,9 @@ static void handle(struct reader *t, size_t len)
 		tp_waits_interrupt(&s->waits, ((const struct fuse_interrupt_in *)r->arg)->unique);
 		break;
 	default:
+		tp_hand_show(&t->hand, &r->caller, atomic_load_explicit(&t->turn, memory_order_relaxed));
 		s->options.ops->handle(r, s->options.user);
+		tp_hand_hide(&t->hand);
 	}
 }
 
@@ -975,6 +982,22 @@ bool tp_wait_take(struct tp_session *s, struct tp_wait *w)
 void tp_wait_each(struct tp_session *s, void (*each)(const struct tp_wait *w, void *user), void *user)
 {
 	tp_waits_each(&s->waits, each, user);
+}
+
+void tp_session_each_held(struct tp_session *s, uint64_t at_least_ns,
+	void (*each)(const struct tp_held *h, void *user), void *user)
+{
+	uint64_t now = now_ns();
+	unsigned count = atomic_load(&s->readers_count);
+
+	for (unsigned i = 0; i < count; i++) {
+		struct tp_held held;
+
+		/* One may have come after we looked at the time. */
+		if (tp_hand_see(&s->readers[i]->hand, &held) && held.started_ns <= now &&
+			now - held.started_ns >= at_least_ns)
+			each(&held, user);
+	}
 }
 
 void tp_notify_entry(struct tp_session *s, uint64_t parent_node, const char *name, size_t name_len)

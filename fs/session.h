@@ -132,6 +132,21 @@ bool tp_wait_take(struct tp_session *s, struct tp_wait *w);
 /* Calls each for all that wait, oldest first, under the wait lock: copies only. */
 void tp_wait_each(struct tp_session *s, void (*each)(const struct tp_wait *w, void *user), void *user);
 
+/* A request that was read and is neither answered nor parked: its handler still runs. */
+struct tp_held {
+	uint64_t node;
+	uint64_t started_ns; /* monotonic: since then */
+	uint32_t opcode;
+	uint32_t pid; /* as of struct tp_caller */
+};
+
+/*
+ * Calls each for the requests that handlers have had in hand for at_least_ns or longer; what holds them up is not known. No lock is held. Nor does that need one of those that
+ * handlers take: it is for when one is not given back.
+ */
+void tp_session_each_held(struct tp_session *s, uint64_t at_least_ns,
+	void (*each)(const struct tp_held *h, void *user), void *user);
+
 /* Queued for the notifier thread; never block. A name that the kernel does not know is nothing. */
 void tp_notify_entry(struct tp_session *s, uint64_t parent_node, const char *name, size_t name_len);
 /* off < 0: attributes only; len 0: to the end. */

@@ -16,6 +16,10 @@
 
 /* Handles of one file of which `explain` tells who opened them. */
 #define OPENERS_MAX 64
+/* A request that was not answered for so long is among those that wait. */
+#define HELD_NS TP_NS_PER_S
+/* What tells of waits does not itself wait longer for the lock that the path needs. */
+#define LOCK_NS (100 * (long)TP_NS_PER_MS)
 
 static const char *const op_names[TP_STATS_OPS_MAX] = {
 	[FUSE_LOOKUP] = "LOOKUP",
@@ -472,8 +476,55 @@ static void print_wait(const struct tp_wait *w, void *user)
 	(void)fprintf(out, "%u %s, for %.3f s\n", w->caller.pid, w->what, (double)waited_ns / TP_NS_PER_S);
 }
 
+/* Where what is held up is told to. */
+struct held_out {
+	struct tp_fs *fs;
+	FILE *out;
+	bool locked; /* the tree is, so that a path can be found */
+};
+
+static void print_held(const struct tp_held *h, void *user)
+{
+	const struct held_out *o = user;
+	const char *op = h->opcode < TP_STATS_OPS_MAX ? op_names[h->opcode] : NULL;
+	char path[PATH_MAX] = "?", quoted[4 * PATH_MAX];
+	uint64_t held_ns = tp_mono_ns(tp_clock_system()) - h->started_ns;
+
+	(void)fprintf(o->out, "%u ", h->pid);
+	if (op)
+		(void)fprintf(o->out, "%s ", op);
+	else
+		(void)fprintf(o->out, "request %u ", h->opcode);
+	if (o->locked)
+		(void)tp_tree_path_locked(o->fs->tree, h->node, path, sizeof(path));
+	if (strcmp(path, "?") != 0)
+		(void)fputs(tp_events_quote(path, strlen(path), quoted, sizeof(quoted)), o->out);
+	else
+		(void)fprintf(o->out, "node %" PRIu64, h->node);
+	(void)fprintf(o->out, ": no answer yet, for %.3f s\n", (double)held_ns / TP_NS_PER_S);
+}
+
+/* Who is held up may hold the lock. */
+static bool lock_tree_soon(struct tp_tree *t)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += LOCK_NS;
+	if (until.tv_nsec >= (long)TP_NS_PER_S) {
+		until.tv_nsec -= (long)TP_NS_PER_S;
+		until.tv_sec++;
+	}
+	return pthread_rwlock_timedrdlock(&t->lock, &until) == 0;
+}
+
 void tp_view_waits(struct tp_fs *fs, uint64_t node, FILE *out)
 {
+	struct held_out o = {.fs = fs, .out = out, .locked = lock_tree_soon(fs->tree)};
+
+	tp_session_each_held(fs->session, HELD_NS, print_held, &o);
+	if (o.locked)
+		(void)pthread_rwlock_unlock(&fs->tree->lock);
 	tp_wait_each(fs->session, print_wait, out);
 }
 

@@ -17,9 +17,11 @@
 #include <unistd.h>
 
 #include "fs/frame.h"
+#include "fs/hand.h"
 #include "fs/session.h"
 #include "fs/turns.h"
 #include "store/cleanup.h"
+#include "store/clock.h"
 #include "tests/store/heap.h"
 
 #define POOL_BYTES (64u << 20)
@@ -32,6 +34,7 @@ enum node {
 	NODE_HOLD,	/* says that it may block, and waits for `go` */
 	NODE_AFTER,	/* waits for RELEASEs, answers whether it had to and what had happened by then */
 	NODE_EARLY,	/* waits for `go`, then parks */
+	NODE_LATE,	/* answers, then waits for `go` */
 };
 
 struct rig {
@@ -138,6 +141,11 @@ static void handle(struct tp_request *r, void *user)
 		sem_post(&g->entered);
 		sem_wait(&g->go);
 		park(g, r);
+		break;
+	case NODE_LATE:
+		tp_request_may_block(r);
+		tp_reply_error(g->session, &r->caller, 0);
+		sem_wait(&g->go);
 		break;
 	default:
 		tp_reply_error(g->session, &r->caller, ENOSYS);
@@ -693,6 +701,62 @@ static void note_done(void *user)
 	sem_post(user);
 }
 
+struct held_list {
+	unsigned count;
+	struct tp_held last;
+};
+
+static void list_held(const struct tp_held *h, void *user)
+{
+	struct held_list *l = user;
+
+	l->count++;
+	l->last = *h;
+}
+
+static struct held_list held_of(struct rig *g, uint64_t at_least_ns)
+{
+	struct held_list l = {0};
+
+	tp_session_each_held(g->session, at_least_ns, list_held, &l);
+	return l;
+}
+
+Test(session, what_a_handler_has_in_hand_is_seen_until_it_is_answered)
+{
+	uint64_t before_ns, unique;
+	struct held_list l;
+	struct rig g;
+
+	rig_make(&g, POOL_BYTES, 2);
+	rig_init(&g);
+	cr_assert_eq(held_of(&g, 0).count, 0);
+	before_ns = tp_mono_ns(tp_clock_system());
+	unique = next_unique();
+	send_frame(&g, FUSE_GETATTR, unique, NODE_HOLD, (char[16]){0}, 16);
+	sem_wait(&g.entered);
+	l = held_of(&g, 0);
+	cr_assert_eq(l.count, 1);
+	cr_assert_eq(l.last.opcode, FUSE_GETATTR);
+	cr_assert_eq(l.last.node, NODE_HOLD);
+	cr_assert_eq(l.last.pid, 9);
+	cr_assert(l.last.started_ns >= before_ns && l.last.started_ns <= tp_mono_ns(tp_clock_system()));
+	cr_assert_eq(held_of(&g, 3600 * TP_NS_PER_S).count, 0);
+	/* What others ask meanwhile is not in hand any more. */
+	cr_assert_eq(ask(&g, FUSE_GETATTR, NODE_ECHO, (char[16]){0}, 16), 0);
+	l = held_of(&g, 0);
+	cr_assert_eq(l.count, 1);
+	cr_assert_eq(l.last.node, NODE_HOLD);
+	sem_post(&g.go);
+	cr_assert_eq(reply(&g, unique, NULL, 0, NULL), 0);
+	cr_assert_eq(held_of(&g, 0).count, 0);
+	/* Nobody is held up by a handler that goes on after its answer. */
+	cr_assert_eq(ask(&g, FUSE_GETATTR, NODE_LATE, (char[16]){0}, 16), 0);
+	cr_assert_eq(held_of(&g, 0).count, 0);
+	sem_post(&g.go);
+	rig_end(&g);
+}
+
 Test(session, notifications_are_sent_in_order)
 {
 	struct {
@@ -839,6 +903,53 @@ Test(session, each_request_of_a_crowd_is_answered, .timeout = 60)
 		pthread_join(clients[i], NULL);
 	cr_assert_eq(atomic_load(&g.handled), 8000);
 	rig_end(&g);
+}
+
+/* So many different ones are enough, and so many looks where one processor does both and few are seen. */
+#define SEEN 300000u
+#define LOOKS 20000000u
+
+struct shown {
+	struct tp_hand hand;
+	atomic_bool enough;
+};
+
+static void *show_many(void *arg)
+{
+	struct shown *s = arg;
+
+	for (uint32_t i = 1; !atomic_load(&s->enough); i++) {
+		struct tp_caller c = {.node = i, .started_ns = i, .opcode = i, .pid = i};
+
+		tp_hand_show(&s->hand, &c, i);
+		/* Now and then it is in hand for longer. */
+		for (volatile uint32_t n = i % 16; n > 0; n = n - 1)
+			;
+		tp_hand_hide(&s->hand);
+	}
+	return NULL;
+}
+
+Test(hand, one_request_is_seen_whole_or_not_at_all, .timeout = 60)
+{
+	struct tp_held held = {0};
+	static struct shown s;
+	uint32_t last = 0;
+	pthread_t thread;
+
+	cr_assert_not(tp_hand_see(&s.hand, &held));
+	cr_assert_eq(pthread_create(&thread, NULL, show_many, &s), 0);
+	for (unsigned seen = 0, looks = 0; seen < SEEN && looks < LOOKS; looks++) {
+		if (!tp_hand_see(&s.hand, &held))
+			continue;
+		cr_assert(held.node == held.pid && held.started_ns == held.pid && held.opcode == held.pid);
+		cr_assert_geq(held.pid, last);
+		seen += held.pid != last;
+		last = held.pid;
+	}
+	atomic_store(&s.enough, true);
+	pthread_join(thread, NULL);
+	cr_assert_not(tp_hand_see(&s.hand, &held));
 }
 
 Test(turns, one_client_is_one)

@@ -18,13 +18,25 @@ MNT=$TP_DIR/mnt
 mkdir "$MNT"
 tp_start || exit 1
 cd "$MNT/cache" || exit 1
-mkdir old there many
+mkdir old there other many
 echo text >there/a
 fsfreeze -f "$DISK" || skip "the file system cannot be frozen here"
 rmdir old &
 removes=$!
-mkdir new &
+mkdir other/new &
 makes=$!
+
+# waits_say PATTERN: .tidepool/waits has such a line.
+waits_say()
+{
+	grep -qE "$1" "$MNT/.tidepool/waits"
+}
+
+ok "waits shows who removes a directory" eventually 20 waits_say "^$removes RMDIR cache: no answer yet, for [0-9]+\.[0-9]{3} s\$"
+ok "and who makes one" eventually 20 waits_say "^$makes MKDIR cache/other: no answer yet, for [0-9]+\.[0-9]{3} s\$"
+# The kernel holds the directory for the other, and does not let this one through.
+ls other/nothing 2>/dev/null &
+looks=$!
 # One thread stands in for another after a second.
 ok "what is there can be read" within 20 cat there/a
 ok "and again" within 20 cat there/a
@@ -36,15 +48,15 @@ ok "a listing is shown" within 20 ls there
 ok "many files are made, all with numbers of their own" within 60 \
 	env -C / python3 "$TP_SRC/tests/mounted/make_many.py" "$MNT/cache/many" 30000
 ok "and elsewhere all goes on" within 20 cat there/a
-ok "what waits for the disk waits" kill -0 $removes $makes
+ok "what waits for the disk waits" kill -0 $removes $makes $looks
+ok "and is shown all the while" waits_say "^$makes MKDIR cache/other: no answer yet, for "
+lacks "but not who waits for it in the kernel" "$(cat "$MNT/.tidepool/waits")" "^$looks "
 fsfreeze -u "$DISK"
 ok "a directory that was removed meanwhile is answered then" wait $removes
 ok "and one that was made" wait $makes
-is "both are done" "$(ls)" "many
-new
-there"
+wait $looks
+lacks "and is not shown any more" "$(cat "$MNT/.tidepool/waits")" "^($removes|$makes) "
+is "both are done" "$(echo * other/*)" "many other there other/new"
 cd / || exit 1
 tp_remount
-is "and kept" "$(ls "$MNT/cache")" "many
-new
-there"
+is "and kept" "$(cd "$MNT/cache" && echo * other/*)" "many other there other/new"
