@@ -19,7 +19,23 @@ void tp_locks_init(struct tp_locks *l)
 {
 	tp_list_init(&l->held);
 	tp_list_init(&l->waiters);
-	l->held_count = 0;
+	l->held_count = l->waiters_count = 0;
+	l->freed_from = 1;
+	l->freed_to = 0;
+}
+
+static void note_freed(struct tp_locks *l, uint64_t from, uint64_t to)
+{
+	bool none = l->freed_from > l->freed_to;
+
+	l->freed_from = none || from < l->freed_from ? from : l->freed_from;
+	l->freed_to = none || to > l->freed_to ? to : l->freed_to;
+}
+
+/* Would it be too much to look at all locks for each waiter? */
+static bool too_many(uint64_t held, uint64_t waiters)
+{
+	return held * (waiters + 1) > TP_LOCKS_LOOKS_MAX;
 }
 
 void tp_locks_fini(struct tp_locks *l)
@@ -32,6 +48,7 @@ void tp_locks_fini(struct tp_locks *l)
 
 static void forget(struct tp_locks *l, struct tp_lock *lock)
 {
+	note_freed(l, lock->range.start, lock->range.end);
 	tp_list_remove(&lock->link);
 	free(lock);
 	l->held_count--;
@@ -142,6 +159,7 @@ static void put(
 	struct tp_locks *l, const struct tp_lock_range *want, struct tp_lock *lock, struct tp_lock *spare)
 {
 	cut(l, want, &spare);
+	note_freed(l, want->start, want->end);
 	free(spare);
 	if (want->type == TP_LOCK_NONE) {
 		free(lock);
@@ -159,7 +177,8 @@ int tp_locks_set(struct tp_locks *l, const struct tp_lock_range *want)
 
 	if (in_the_way(l, want))
 		return -EAGAIN;
-	if (l->held_count >= TP_LOCKS_HELD_MAX && (want->type != TP_LOCK_NONE || splits(l, want)))
+	if ((l->held_count >= TP_LOCKS_HELD_MAX || too_many(l->held_count + 1, l->waiters_count)) &&
+		(want->type != TP_LOCK_NONE || splits(l, want)))
 		return -ENOLCK;
 	lock = malloc(sizeof(*lock));
 	spare = malloc(sizeof(*spare));
@@ -240,26 +259,36 @@ static bool is_deadlock(struct tp_locks *l, const struct tp_lock_range *want)
 
 int tp_locks_wait(struct tp_locks *l, struct tp_lock_waiter *w)
 {
+	if (too_many(l->held_count, l->waiters_count + 1))
+		return -ENOLCK;
 	if (!w->want.flock && is_deadlock(l, &w->want))
 		return -EDEADLK;
+	w->locks = l;
 	tp_list_push_back(&l->waiters, &w->link);
+	l->waiters_count++;
 	return 0;
 }
 
 void tp_locks_unwait(struct tp_lock_waiter *w)
 {
 	tp_list_remove(&w->link);
+	w->locks->waiters_count--;
 }
 
 void tp_locks_grant(struct tp_locks *l, bool (*claim)(struct tp_lock_waiter *w, void *user), void *user,
 	struct tp_list *granted)
 {
+	uint64_t from = l->freed_from, to = l->freed_to;
+	bool all_wait = true;
+
 	tp_list_each_safe (e, &l->waiters) {
 		struct tp_lock_waiter *w = tp_container(e, struct tp_lock_waiter, link);
 		struct tp_lock *lock, *spare;
 
-		if (in_the_way(l, &w->want))
+		/* What keeps it waiting is still there. */
+		if (w->want.end < from || to < w->want.start || in_the_way(l, &w->want))
 			continue;
+		all_wait = false;
 		lock = malloc(sizeof(*lock));
 		spare = malloc(sizeof(*spare));
 		if (!lock || !spare || !claim(w, user)) {
@@ -268,8 +297,13 @@ void tp_locks_grant(struct tp_locks *l, bool (*claim)(struct tp_lock_waiter *w, 
 			continue;
 		}
 		put(l, &w->want, lock, spare);
-		tp_list_remove(&w->link);
+		tp_locks_unwait(w);
 		tp_list_push_back(granted, &w->link);
+	}
+	/* Otherwise the same are looked at by the next call, too: some may have got less than they had, or could not be granted. */
+	if (all_wait) {
+		l->freed_from = 1;
+		l->freed_to = 0;
 	}
 }
 

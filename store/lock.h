@@ -27,16 +27,21 @@ struct tp_lock_range {
 struct tp_locks {
 	struct tp_list held;	/* struct tp_lock */
 	struct tp_list waiters; /* struct tp_lock_waiter, oldest first */
-	uint32_t held_count;
+	uint32_t held_count, waiters_count;
+	uint64_t freed_from,
+		freed_to; /* bytes that were unlocked, or less locked, since the last tp_locks_grant(); from > to: none */
 };
 
-/* Each lock and each wait looks at all that are held. */
+/* Each change looks at all that are held, */
 #define TP_LOCKS_HELD_MAX 65536u
+/* and at these for each waiter: under the tree's lock, and who wants it to take long can. */
+#define TP_LOCKS_LOOKS_MAX 4000000u
 
 /* Embedded in the caller's parked request. */
 struct tp_lock_waiter {
 	struct tp_list link;
-	struct tp_list search; /* only while a deadlock is searched for */
+	struct tp_list search;	/* only while a deadlock is searched for */
+	struct tp_locks *locks; /* that it waits for; set by tp_locks_wait() */
 	struct tp_lock_range want;
 };
 
@@ -45,11 +50,11 @@ void tp_locks_init(struct tp_locks *l);
 void tp_locks_fini(struct tp_locks *l);
 bool tp_locks_empty(const struct tp_locks *l);
 
-/* Sets or (type NONE) drops a lock, as fcntl(2) and flock(2) do: ranges of one owner split, merge and change type. -EAGAIN: another owner is in the way. -ENOLCK: TP_LOCKS_HELD_MAX are held. -ENOMEM. Nothing changed then. */
+/* Sets or (type NONE) drops a lock, as fcntl(2) and flock(2) do: ranges of one owner split, merge and change type. -EAGAIN: another owner is in the way. -ENOLCK: too many are held, or too many with so many who wait. -ENOMEM. Nothing changed then. */
 int tp_locks_set(struct tp_locks *l, const struct tp_lock_range *want);
 /* The first lock that is in the way of want into *ret; false when there is none. */
 bool tp_locks_test(const struct tp_locks *l, const struct tp_lock_range *want, struct tp_lock_range *ret);
-/* Queues w. -EDEADLK: among the waiters of this object, w's owner would wait for somebody who waits for it (fcntl locks only, and as far as a bounded search finds). */
+/* Queues w. -EDEADLK: among the waiters of this object, w's owner would wait for somebody who waits for it (fcntl locks only, and as far as a bounded search finds). -ENOLCK: too many wait for so many locks. */
 int tp_locks_wait(struct tp_locks *l, struct tp_lock_waiter *w);
 /* Takes w out of the queue. */
 void tp_locks_unwait(struct tp_lock_waiter *w);

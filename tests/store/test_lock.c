@@ -330,6 +330,7 @@ Test(lock, a_deadlock_is_searched_for_without_going_any_way_twice, .timeout = 60
 
 Test(lock, a_file_has_only_so_many_locks)
 {
+	struct tp_lock_waiter w;
 	struct tp_locks l;
 
 	tp_locks_init(&l);
@@ -342,5 +343,53 @@ Test(lock, a_file_has_only_so_many_locks)
 	cr_assert_eq(set(&l, 1, TP_LOCK_NONE, 20, END), 0);
 	cr_assert_eq(set(&l, 1, TP_LOCK_NONE, 0, END), 0);
 	cr_assert_eq(set(&l, 2, TP_LOCK_READ, 2, 2), 0);
+	/* With many who wait each change takes longer: they are fewer then. */
+	l.held_count = 60000;
+	l.waiters_count = 100;
+	cr_assert_eq(set(&l, 2, TP_LOCK_READ, 4, 4), -ENOLCK);
+	l.waiters_count = 66;
+	w = (struct tp_lock_waiter){.want = range(3, TP_LOCK_WRITE, 2, 2)};
+	cr_assert_eq(tp_locks_wait(&l, &w), -ENOLCK);
+	l.waiters_count = 64;
+	cr_assert_eq(tp_locks_wait(&l, &w), 0);
+	tp_locks_unwait(&w);
+	tp_locks_fini(&l);
+}
+
+static bool claim_and_count(struct tp_lock_waiter *w, void *user)
+{
+	unsigned *count = user;
+
+	(*count)++;
+	return false;
+}
+
+Test(lock, who_waits_is_looked_at_when_what_it_waits_for_changes)
+{
+	struct tp_lock_waiter w = {.want = range(3, TP_LOCK_WRITE, 0, 9)},
+			      other = {.want = range(4, TP_LOCK_WRITE, 20, 20)};
+	struct tp_list granted;
+	unsigned asked = 0;
+	struct tp_locks l;
+
+	tp_locks_init(&l);
+	tp_list_init(&granted);
+	cr_assert_eq(set(&l, 1, TP_LOCK_READ, 0, 0), 0);
+	cr_assert_eq(set(&l, 2, TP_LOCK_WRITE, 20, 20), 0);
+	cr_assert_eq(tp_locks_wait(&l, &w), 0);
+	cr_assert_eq(tp_locks_wait(&l, &other), 0);
+	cr_assert_eq(set(&l, 1, TP_LOCK_NONE, 0, 0), 0);
+	tp_locks_grant(&l, claim_and_count, &asked, &granted);
+	cr_assert_eq(asked, 1);
+	/* One that could not be granted is asked again, whatever changes. */
+	cr_assert_eq(set(&l, 5, TP_LOCK_READ, 100, 100), 0);
+	tp_locks_grant(&l, claim_and_count, &asked, &granted);
+	cr_assert_eq(asked, 2);
+	tp_locks_grant(&l, claim_all, NULL, &granted);
+	cr_assert_eq(granted.next, &w.link);
+	tp_locks_drop_owner(&l, 2, false);
+	tp_locks_grant(&l, claim_all, NULL, &granted);
+	cr_assert_eq(w.link.next, &other.link);
+	cr_assert_eq(l.waiters_count, 0);
 	tp_locks_fini(&l);
 }
