@@ -29,6 +29,8 @@
 /* When nothing below a directory that is above its quota may go, it is looked at again after that. */
 #define QUOTA_REST_NS (10 * TP_NS_PER_S)
 #define QUOTA_RESTS_MAX 5
+/* So many that may not go are looked at while the tree's lock is held: where one directory has a quota, or much is open, there can be a million. */
+#define REFUSALS_MAX 1024
 
 struct expiry {
 	uint64_t at_wall_ns;
@@ -83,7 +85,7 @@ struct choice {
 	struct tp_tree *tree;
 	bool spare_temporary; /* what somebody is about to rename is taken last, and only when room is needed */
 	struct tp_object *below; /* only what lies below it; NULL: all */
-	uint64_t pinned_bytes, pinned_max;
+	uint64_t pinned_max;	 /* so many bytes may be pinned */
 };
 
 /* Will a draft that was promised to an opener start from what is there now? */
@@ -124,11 +126,7 @@ static bool may_go(struct tp_heat_entry *e, void *user)
 		if (!d)
 			return false;
 	}
-	if (c->pinned_bytes < c->pinned_max && tp_tree_pinned(c->tree, o)) {
-		c->pinned_bytes += tp_map_bytes(&g->map);
-		return false;
-	}
-	return true;
+	return c->tree->idle_pinned_bytes > c->pinned_max || !tp_tree_pinned(c->tree, o);
 }
 
 static uint64_t pinned_max(struct tp_evictor *e)
@@ -157,36 +155,36 @@ static void note_names(struct tp_evictor *e, const struct tp_object *o)
 	}
 }
 
-/* Takes the names of victims away until `bytes` will be free or nothing may go. */
-static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, bool needed, struct batch *b)
+/*
+ * Takes the names of victims away until `bytes` will be free, or nothing may go of what is looked at while the lock is held. *ret_rounds: after how many
+ * calls all has been looked at.
+ */
+static void pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, bool spare_temporary,
+	struct batch *b, uint64_t *ret_rounds)
 {
 	struct tp_tree *t = e->store->tree;
 	struct choice choice = {
 		.tree = t,
-		.spare_temporary = true,
+		.spare_temporary = spare_temporary,
 		.pinned_max = pinned_max(e),
 	};
 	uint64_t got = 0;
 	TP_WRLOCK(&t->lock);
 
+	*ret_rounds = 1 + tp_heat_longest(t->heat) / REFUSALS_MAX;
 	if (below_node) {
 		struct tp_node *n = tp_tree_node(t, below_node);
 
-		if (!n)
-			return 0;
+		if (!n) {
+			*ret_rounds = 0;
+			return;
+		}
 		choice.below = tp_tree_object_of(n);
 	}
 	while (got < bytes && b->count < BATCH_MAX) {
-		struct tp_heat_entry *victim;
+		struct tp_heat_entry *victim = tp_heat_victim(t->heat, may_go, &choice, REFUSALS_MAX);
 		struct tp_gen *g;
 
-		/* Each call meets the pinned ones anew. */
-		choice.pinned_bytes = 0;
-		victim = tp_heat_victim(t->heat, may_go, &choice);
-		if (!victim && needed && choice.spare_temporary) {
-			choice.spare_temporary = false;
-			continue;
-		}
 		if (!victim)
 			break;
 		g = tp_container(victim, struct tp_gen, heat);
@@ -200,7 +198,20 @@ static uint64_t pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, 
 		tp_tree_drop_object(t, g->object);
 	}
 	atomic_fetch_add(&e->pending_bytes, b->bytes);
-	return b->bytes;
+}
+
+/* The same until something may go, or nothing may of all that there is; others have the lock in between. */
+static void pick_from_all(
+	struct tp_evictor *e, uint64_t bytes, uint64_t below_node, bool spare_temporary, struct batch *b)
+{
+	static const struct timespec between = {.tv_nsec = 50000};
+	uint64_t rounds = 1;
+
+	for (uint64_t i = 0; i < rounds && b->count == 0; i++) {
+		if (i > 0)
+			(void)nanosleep(&between, NULL);
+		pick(e, bytes, below_node, spare_temporary, b, &rounds);
+	}
 }
 
 /* Evicts one batch; the bytes that will be free, 0: nothing may go. needed: somebody waits for it. */
@@ -208,14 +219,17 @@ static uint64_t evict(struct tp_evictor *e, uint64_t bytes, uint64_t below_node,
 {
 	struct tp_tree *t = e->store->tree;
 	struct batch *b = calloc(1, sizeof(*b));
-	unsigned count;
 	uint64_t evicted;
+	unsigned count;
 
 	if (!b)
 		return 0;
 	b->evictor = e;
-	evicted = pick(e, bytes, below_node, needed, b);
+	pick_from_all(e, bytes, below_node, true, b);
+	if (b->count == 0 && needed)
+		pick_from_all(e, bytes, below_node, false, b);
 	count = b->count;
+	evicted = b->bytes;
 	if (count == 0) {
 		free(b);
 		return 0;

@@ -538,8 +538,15 @@ static struct tp_heat_entry *search_queue(
 	return NULL;
 }
 
-struct tp_heat_entry *tp_heat_victim(
-	struct tp_heat *h, bool (*may_go)(struct tp_heat_entry *e, void *user), void *user)
+uint64_t tp_heat_longest(const struct tp_heat *h)
+{
+	uint64_t fresh = h->queues[IN_FRESH].count, hot = h->queues[IN_HOT].count;
+
+	return fresh > hot ? fresh : hot;
+}
+
+struct tp_heat_entry *tp_heat_victim(struct tp_heat *h, bool (*may_go)(struct tp_heat_entry *e, void *user),
+	void *user, uint64_t refusals_max)
 {
 	struct search s = {
 		.may_go = may_go,
@@ -557,8 +564,8 @@ struct tp_heat_entry *tp_heat_victim(
 	if (!e)
 		e = search_queue(h, &s, second, REFUSALS_MAX);
 	if (!e)
-		e = search_queue(h, &s, first, UINT64_MAX);
+		e = search_queue(h, &s, first, refusals_max);
 	if (!e)
-		e = search_queue(h, &s, second, UINT64_MAX);
+		e = search_queue(h, &s, second, refusals_max);
 	return e;
 }

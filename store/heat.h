@@ -46,10 +46,13 @@ void tp_heat_remove(struct tp_heat *h, struct tp_heat_entry *e);
 /*
  * The object that should go next for which may_go() says yes (NULL: all may), or NULL when there is none. It stays where it
  * is until tp_heat_evict() or tp_heat_remove(). Entries for which may_go() says no are passed over and looked at again next time, after the others;
- * a call looks at all entries at most once. may_go() must not call anything here.
+ * a call looks at all entries at most once, and gives up after refusals_max of a queue: the next one goes on behind these, so that after
+ * tp_heat_longest() refusals of each in calls in a row nothing may go. may_go() must not call anything here.
  */
-struct tp_heat_entry *tp_heat_victim(
-	struct tp_heat *h, bool (*may_go)(struct tp_heat_entry *e, void *user), void *user);
+struct tp_heat_entry *tp_heat_victim(struct tp_heat *h, bool (*may_go)(struct tp_heat_entry *e, void *user),
+	void *user, uint64_t refusals_max);
+/* How many entries the longest queue has. */
+uint64_t tp_heat_longest(const struct tp_heat *h);
 
 static inline bool tp_heat_holds(const struct tp_heat_entry *e)
 {

@@ -60,7 +60,7 @@ static void pool_fini(struct pool *p)
 /* The number of what goes; it is evicted. -1: nothing. */
 static int evict(struct pool *p)
 {
-	struct tp_heat_entry *e = tp_heat_victim(p->heat, NULL, NULL);
+	struct tp_heat_entry *e = tp_heat_victim(p->heat, NULL, NULL, UINT64_MAX);
 
 	if (!e)
 		return -1;
@@ -102,7 +102,7 @@ Test(heat, an_empty_one_has_no_victim)
 {
 	struct tp_heat *h = tp_heat_new(64 * MIB);
 
-	cr_assert_null(tp_heat_victim(h, NULL, NULL));
+	cr_assert_null(tp_heat_victim(h, NULL, NULL, UINT64_MAX));
 	tp_heat_free(h);
 	tp_heat_free(NULL);
 }
@@ -127,7 +127,7 @@ Test(heat, without_memory_there_is_none_and_nothing_is_allocated_later)
 	for (unsigned i = 0; i < 100; i++)
 		tp_heat_add(h, &e[i], key_of(i), MIB, 1);
 	for (unsigned i = 0; i < 100; i++)
-		tp_heat_evict(h, tp_heat_victim(h, NULL, NULL), i);
+		tp_heat_evict(h, tp_heat_victim(h, NULL, NULL, UINT64_MAX), i);
 	cr_assert_eq(heap_asked_count(), count);
 	tp_heat_free(h);
 }
@@ -280,10 +280,10 @@ Test(heat, a_change_of_size_counts_for_the_shares)
 		add(&p, i, 2);
 	for (unsigned i = 10; i < 20; i++)
 		touch(&p, i);
-	cr_assert_eq(tp_heat_victim(p.heat, NULL, NULL), &p.e[0]);
+	cr_assert_eq(tp_heat_victim(p.heat, NULL, NULL, UINT64_MAX), &p.e[0]);
 	for (unsigned i = 10; i < 20; i++)
 		tp_heat_change(p.heat, &p.e[i], 100 * MIB, 2);
-	cr_assert_eq(tp_heat_victim(p.heat, NULL, NULL), &p.e[10]);
+	cr_assert_eq(tp_heat_victim(p.heat, NULL, NULL, UINT64_MAX), &p.e[10]);
 	pool_fini(&p);
 }
 
@@ -390,7 +390,7 @@ Test(heat, a_search_asks_each_once_and_finds_the_only_one_that_may_go)
 				for (unsigned i = 0; i < (how == 2 ? n / 2 : n); i++)
 					if (how < 3 || i * 7919 % 5 > round)
 						touch(&p, i);
-			e = tp_heat_victim(p.heat, in_range, &a);
+			e = tp_heat_victim(p.heat, in_range, &a, UINT64_MAX);
 			cr_assert_eq(e, only < n ? &p.e[only] : NULL);
 			for (unsigned i = 0; i < n; i++)
 				cr_assert_leq(a.times[i], 1);
@@ -398,13 +398,41 @@ Test(heat, a_search_asks_each_once_and_finds_the_only_one_that_may_go)
 			/* Nobody has left, and those that were refused may go the next time. */
 			a = (struct asked){.p = &p, .to = n};
 			for (unsigned i = 0; i < n; i++) {
-				e = tp_heat_victim(p.heat, in_range, &a);
+				e = tp_heat_victim(p.heat, in_range, &a, UINT64_MAX);
 				cr_assert_not_null(e);
 				gone(&p, e, true);
 			}
-			cr_assert_null(tp_heat_victim(p.heat, in_range, &a));
+			cr_assert_null(tp_heat_victim(p.heat, in_range, &a, UINT64_MAX));
 			pool_fini(&p);
 		}
+}
+
+Test(heat, a_search_in_parts_finds_the_only_one_that_may_go)
+{
+	const unsigned n = 1000, part = 64;
+	uint64_t most = 0;
+
+	for (unsigned how = 0; how < 4; how++)
+		for (unsigned only = 0; only < n; only += 125) {
+			struct pool p;
+			struct asked a = {.p = &p, .from = only, .to = only + 1};
+			struct tp_heat_entry *e = NULL;
+			uint64_t calls = 0;
+
+			pool_init(&p, n, 2 * n);
+			for (unsigned i = 0; i < n; i++)
+				add(&p, i, 1);
+			for (unsigned round = 0; round < how; round++)
+				for (unsigned i = 0; i < (how == 2 ? n / 2 : n); i++)
+					if (how < 3 || i * 7919 % 5 > round)
+						touch(&p, i);
+			for (; !e; calls++)
+				e = tp_heat_victim(p.heat, in_range, &a, part);
+			cr_assert_eq(e, &p.e[only]);
+			most = calls > most ? calls : most;
+			pool_fini(&p);
+		}
+	cr_assert_leq(most, 1 + n / part);
 }
 
 Test(heat, many_that_may_not_go_do_not_slow_each_search)
@@ -424,7 +452,7 @@ Test(heat, many_that_may_not_go_do_not_slow_each_search)
 			if (how != 2 && (i < pinned) == (how == 0))
 				touch(&p, i);
 		for (unsigned i = n; i < p.n; i++, victims++) {
-			struct tp_heat_entry *e = tp_heat_victim(p.heat, in_range, &a);
+			struct tp_heat_entry *e = tp_heat_victim(p.heat, in_range, &a, UINT64_MAX);
 
 			cr_assert_not_null(e);
 			gone(&p, e, true);

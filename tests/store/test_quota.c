@@ -316,3 +316,29 @@ Test(quota, an_object_that_is_changed_in_place_counts_once_and_stays_in_sight)
 	cr_assert_eq(o->dir->bytes_below, 0);
 	fixture_close(&f);
 }
+
+Test(quota, what_may_go_is_found_among_many_that_may_not)
+{
+	struct fixture f;
+	struct tp_object *o;
+	uint64_t d, held;
+
+	fixture_open(&f, 16 * MIB, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	held = make_dir(&f, TP_NODE_CACHE, "held");
+	o = tp_tree_object_of(tp_tree_node(f.tree, d));
+	fill(&f, TP_NODE_CACHE, "before", 2000, 64);
+	fill(&f, d, "in", 32, 4 * KIB);
+	fill(&f, TP_NODE_CACHE, "after", 3000, 64);
+	cr_assert_eq(set_rule(&f, d, "quota", "64K"), 0);
+	wait_until(below_64_kib, o);
+	cr_assert_eq(count_names(&f, d, "in", 32), 16);
+	/* None of all may go. */
+	cr_assert_eq(set_rule(&f, held, "quota", "64K"), 0);
+	cr_assert_eq(set_rule(&f, held, "pin", "1"), 0);
+	fill(&f, held, "in", 16, 4 * KIB);
+	cr_assert_eq(put_waiting(&f, held, "more", 4 * KIB, 1), -EDQUOT);
+	cr_assert_eq(count_names(&f, TP_NODE_CACHE, "before", 2000), 2000);
+	cr_assert_eq(count_names(&f, TP_NODE_CACHE, "after", 3000), 3000);
+	fixture_close(&f);
+}

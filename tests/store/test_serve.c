@@ -302,7 +302,7 @@ static void evict(struct pair *p, unsigned owner)
 	struct tp_gen *g;
 	TP_WRLOCK(&t->lock);
 
-	e = tp_heat_victim(t->heat, NULL, NULL);
+	e = tp_heat_victim(t->heat, NULL, NULL, UINT64_MAX);
 	g = e ? tp_container(e, struct tp_gen, heat) : NULL;
 	if (g && g->busy == 0)
 		tp_tree_drop_object(t, g->object);

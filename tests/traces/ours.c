@@ -59,7 +59,7 @@ static void ours_insert(void *cache, uint32_t id)
 	if (o->size_kib > c->size_kib)
 		return;
 	while (c->held_kib + o->size_kib > c->size_kib) {
-		struct tp_heat_entry *e = tp_heat_victim(c->heat, NULL, NULL);
+		struct tp_heat_entry *e = tp_heat_victim(c->heat, NULL, NULL, UINT64_MAX);
 
 		c->held_kib -= e->size_kib;
 		tp_heat_evict(c->heat, e, c->trace->objects[e - c->entries].key);
