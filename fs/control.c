@@ -22,7 +22,7 @@
 /* What may be asked in one go. */
 #define QUESTION_BYTES_MAX (16u << 20)
 /* What all look-ups may take together: questions, answers, and what is kept for them. */
-#define LOOKUP_BYTES_MAX (64u << 20)
+#define TEXT_BYTES_MAX (64u << 20)
 /* A line's answer and its place among what is kept take no more than this. */
 #define LINE_BYTES 64u
 
@@ -62,7 +62,7 @@ struct tp_control_file {
 	size_t question_len;
 	struct tp_gen **held; /* found, and kept until the file is closed */
 	size_t held_count, held_max;
-	size_t charged;	      /* of controls.lookup_bytes */
+	size_t charged;	      /* of controls.text_bytes */
 	pthread_mutex_t lock; /* all of it: several may read one descriptor */
 };
 
@@ -157,6 +157,23 @@ static int print(struct tp_fs *fs, struct tp_control_file *f)
 	return fclose(out) == 0 ? 0 : -ENOMEM;
 }
 
+/* -EDQUOT: together with all others it would be too much. */
+static int charge(struct tp_fs *fs, struct tp_control_file *f, size_t bytes)
+{
+	if (atomic_fetch_add(&fs->controls.text_bytes, bytes) + bytes > TEXT_BYTES_MAX) {
+		atomic_fetch_sub(&fs->controls.text_bytes, bytes);
+		return -EDQUOT;
+	}
+	f->charged += bytes;
+	return 0;
+}
+
+static void uncharge_to(struct tp_fs *fs, struct tp_control_file *f, size_t bytes)
+{
+	atomic_fetch_sub(&fs->controls.text_bytes, f->charged - bytes);
+	f->charged = bytes;
+}
+
 int tp_control_open(
 	struct tp_fs *fs, const struct tp_who *who, uint64_t node, int flags, struct tp_control_file **ret)
 {
@@ -179,6 +196,9 @@ int tp_control_open(
 		f->who.uid = 0;
 	(void)pthread_mutex_init(&f->lock, NULL);
 	r = print(fs, f);
+	/* Root looks in whatever others keep open. */
+	if (r == 0 && who->uid != 0 && who->uid != geteuid() && charge(fs, f, f->len) < 0)
+		r = -ENFILE;
 	if (r < 0) {
 		tp_control_close(fs, f);
 		return r;
@@ -200,23 +220,6 @@ static const char *below_mount(struct tp_fs *fs, const char *path)
 	if (strncmp(path, fs->options.mountpoint, len) == 0 && path[len] == '/')
 		path += len;
 	return path + strspn(path, "/");
-}
-
-/* -EDQUOT: together with all others it would be too much. */
-static int charge(struct tp_fs *fs, struct tp_control_file *f, size_t bytes)
-{
-	if (atomic_fetch_add(&fs->controls.lookup_bytes, bytes) + bytes > LOOKUP_BYTES_MAX) {
-		atomic_fetch_sub(&fs->controls.lookup_bytes, bytes);
-		return -EDQUOT;
-	}
-	f->charged += bytes;
-	return 0;
-}
-
-static void uncharge_to(struct tp_fs *fs, struct tp_control_file *f, size_t bytes)
-{
-	atomic_fetch_sub(&fs->controls.lookup_bytes, f->charged - bytes);
-	f->charged = bytes;
 }
 
 /* Finds one object and keeps it. False: it is not there. */

@@ -18,8 +18,9 @@ struct tp_fs;
 struct tp_control_file;
 
 struct tp_controls {
-	uint64_t made_wall_ns;	     /* their times */
-	_Atomic size_t lookup_bytes; /* that all look-ups together take */
+	uint64_t made_wall_ns; /* their times */
+	_Atomic size_t
+		text_bytes; /* that all look-ups, and the texts that others than root have open, take together */
 };
 
 #define TP_NODE_STREAM_BIT (UINT64_C(1) << 63)
@@ -36,7 +37,7 @@ void tp_control_entry(struct tp_fs *fs, uint64_t node, struct tp_entry *ret);
 /* The name of the i-th file of .tidepool, NULL beyond the last. */
 const char *tp_control_name(unsigned i, uint64_t *ret_node);
 
-/* -EACCES: cannot be opened that way, or not by who; -ENOMEM. What is asked through it is asked as who. */
+/* -EACCES: cannot be opened that way, or not by who; -ENFILE: all that are open take too much memory; -ENOMEM. What is asked through it is asked as who. */
 int tp_control_open(
 	struct tp_fs *fs, const struct tp_who *who, uint64_t node, int flags, struct tp_control_file **ret);
 ssize_t tp_control_read(struct tp_fs *fs, struct tp_control_file *f, uint64_t offset, char *buf, size_t len);

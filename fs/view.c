@@ -282,13 +282,14 @@ static void count_wait(const struct tp_wait *w, void *user)
 
 static void print_label(const struct tp_name *n, FILE *out)
 {
-	/* Prometheus' own escapes, and what is no UTF-8 as \xNN, as it stands in the events: with the backslash, so that no two names are the same. */
+	/* Prometheus' own escapes, and what is no UTF-8, or would move a terminal's cursor, as \xNN, as it stands in the events: with the backslash, so that no two names are the same. */
 	for (size_t i = 0, len; i < n->len; i += len) {
 		len = tp_utf8_len(n->bytes + i, n->len - i);
-		if (len == 0 || n->bytes[i] == '\\')
-			(void)fprintf(out, "\\\\x%02x", (unsigned char)n->bytes[i]);
-		else if (n->bytes[i] == '\n')
+		if (n->bytes[i] == '\n')
 			(void)fputs("\\n", out);
+		else if (len == 0 || n->bytes[i] == '\\' || (unsigned char)n->bytes[i] < ' ' ||
+			 n->bytes[i] == 0x7f)
+			(void)fprintf(out, "\\\\x%02x", (unsigned char)n->bytes[i]);
 		else if (n->bytes[i] == '"')
 			(void)fputs("\\\"", out);
 		else

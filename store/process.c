@@ -364,6 +364,10 @@ const char *tp_process_name(pid_t tgid, char *buf, size_t len)
 	k = tgid > 0 ? read_text(path, buf, len) : -ESRCH;
 	if (k > 0 && buf[k - 1] == '\n')
 		buf[k - 1] = 0;
+	/* A process calls itself what it likes, and what is said of it is read line by line, on terminals. */
+	for (char *c = buf; k > 0 && *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
 	if (k <= 0 || !buf[0])
 		(void)snprintf(buf, len, "?");
 	return buf;

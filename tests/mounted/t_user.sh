@@ -10,6 +10,7 @@ fi
 . "$(dirname "$0")/lib.sh"
 requires_user
 requires fusermount3
+requires python3
 if [ -n "${TP_OWN_FUSE:-}" ]; then
 	mknod -m 666 "$TP_DIR/fuse" c 10 229 && mount --bind "$TP_DIR/fuse" /dev/fuse
 fi
@@ -134,6 +135,36 @@ for f in config health reconcile stats status tiers; do
 	ok "$f is" as_user cat "$MNT/.tidepool/$f"
 done
 has "explain says what it could not see" "$(as_user "$TIDEPOOL" explain "$MNT/cache/none")" "events: for root"
+# What one has open of the texts, and how one calls oneself, is one's own business.
+cat >"$TP_DIR/hog.py" <<'PY'
+import ctypes, errno, os, resource, sys
+mnt, uid = sys.argv[1], int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+os.setgroups([])
+os.setgid(uid)
+os.setuid(uid)
+f = os.open(mnt + "/cache/shared/hog", os.O_WRONLY | os.O_CREAT, 0o644)
+ctypes.CDLL(None).prctl(15, b"e)\n\033[31mok x\r", 0, 0, 0)
+try:
+    while True:
+        os.open(mnt + "/.tidepool/stats", os.O_RDONLY)
+except OSError as e:
+    print(errno.errorcode[e.errno], flush=True)
+sys.stdin.read()
+PY
+coproc HOG { exec python3 "$TP_DIR/hog.py" "$MNT" $NOBODY 2>&1; }
+hog=$HOG_PID
+read -r reason <&"${HOG[0]}"
+is "who opens it again and again is told ENFILE" "$reason" ENFILE
+ok "root is not" cat "$MNT/.tidepool/stats"
+has "a process is told of on one line, whatever it calls itself" "$(cat "$MNT/.tidepool/drafts")" 'cache/shared/hog .*\(e\)\?\?\[31mok x\?\)'
+kill "$hog"
+wait "$hog" 2>/dev/null
+opens_again()
+{
+	as_user cat "$MNT/.tidepool/stats" >/dev/null 2>&1
+}
+ok "when it is gone everybody may open it again" eventually 10 opens_again
 tp_umount
 tp_mount -o nodefault_permissions
 echo x >"$MNT/cache/f" && chmod 700 "$MNT/cache"
