@@ -263,7 +263,7 @@ bool tp_file_can_fit(struct tp_tree *t, uint64_t offset, uint64_t len)
 int tp_file_allocate(
 	struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int mode, uint64_t offset, uint64_t len)
 {
-	struct tp_write as_write = {.offset = offset, .len = 0, .kill_suid = true};
+	struct tp_write as_write = {.offset = offset, .len = 0, .kill_suid = who->uid != 0};
 	int64_t delta;
 	int r;
 
