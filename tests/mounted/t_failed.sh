@@ -4,21 +4,12 @@
 . "$(dirname "$0")/lib.sh"
 requires python3
 
-export PYTHONPATH=$TP_DIR PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=$TP_DIR:$TP_SRC/tests/mounted PYTHONDONTWRITEBYTECODE=1
 cat >"$TP_DIR/failed.py" <<'PY'
-import errno, mmap, os, signal, sys
+import mmap, os, signal, sys
+from checks import error, is_
 D = sys.argv[1] if len(sys.argv) > 1 else "."
 MIB = 1 << 20
-
-def error(f, *args, **more):
-    """The errno by name; None when it worked."""
-    try:
-        f(*args, **more)
-    except OSError as e:
-        return errno.errorcode[e.errno]
-
-def is_(what, got, want):
-    assert got == want, f"{what}: got {got!r}, want {want!r}"
 
 def fill(path, flags=os.O_WRONLY | os.O_CREAT):
     """A file that is written up to 3 MiB, and not to 4, which its quota does not allow."""

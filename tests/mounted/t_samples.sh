@@ -4,21 +4,12 @@
 . "$(dirname "$0")/lib.sh"
 requires python3
 
-export PYTHONPATH=$TP_DIR PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=$TP_DIR:$TP_SRC/tests/mounted PYTHONDONTWRITEBYTECODE=1
 cat >"$TP_DIR/samples.py" <<'PY'
-import errno, os, signal, sys, time
+import os, signal, sys, time
+from checks import error, is_
 MNT = sys.argv[1]
 S = MNT + "/samples/s"
-
-def error(f, *args, **more):
-    """The errno by name; None when it worked."""
-    try:
-        f(*args, **more)
-    except OSError as e:
-        return errno.errorcode[e.errno]
-
-def is_(what, got, want):
-    assert got == want, f"{what}: got {got!r}, want {want!r}"
 
 def create(path, flags=os.O_WRONLY | os.O_CREAT):
     os.close(os.open(path, flags, 0o644))
