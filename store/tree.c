@@ -20,6 +20,11 @@
 #include "store/file.h"
 #include "store/record.h"
 
+bool tp_who_administers(const struct tp_who *who)
+{
+	return who->uid == 0 || who->uid == geteuid();
+}
+
 pid_t tp_who_tgid(struct tp_who *who)
 {
 	if (who->tgid == 0 && who->tid != 0)

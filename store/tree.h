@@ -42,6 +42,8 @@ struct tp_who {
 
 /* The process that asks; looked up at the first call. */
 pid_t tp_who_tgid(struct tp_who *who);
+/* Is it root, or who runs the daemon? */
+bool tp_who_administers(const struct tp_who *who);
 
 struct tp_attr {
 	uint64_t ino, size, blocks;

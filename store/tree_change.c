@@ -618,7 +618,7 @@ static void terminated(const struct tp_name *n, char text[NAME_MAX + 1])
 }
 
 static int exchange_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room,
-	struct tp_name *a, struct tp_name *b)
+	struct tp_name *a, struct tp_name *b, bool *ret_published)
 {
 	struct tp_object *dir_a = a->parent, *dir_b = b->parent;
 	char name_a[NAME_MAX + 1], name_b[NAME_MAX + 1];
@@ -654,8 +654,8 @@ static int exchange_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree
 	move_name(t, b, moved_b);
 	b = tp_steal_ptr(moved_b);
 	move_name(t, by_way, a);
-	(void)moved_object(t, who, a, dir_a, temp_a);
-	(void)moved_object(t, who, b, dir_b, temp_b);
+	*ret_published = moved_object(t, who, a, dir_a, temp_a);
+	*ret_published |= moved_object(t, who, b, dir_b, temp_b);
 	touch_dir(t, dir_a);
 	touch_dir(t, dir_b);
 	return 0;
@@ -685,7 +685,7 @@ static int rename_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_r
 	target = tp_tree_find(t, to_dir, to, strlen(to));
 	target_seen = target && tp_tree_view(t, who, target->object);
 	if (flags & RENAME_EXCHANGE)
-		return target_seen ? exchange_locked(t, who, room, n, target) : -ENOENT;
+		return target_seen ? exchange_locked(t, who, room, n, target, ret_published) : -ENOENT;
 	if (target_seen && (flags & RENAME_NOREPLACE))
 		return -EEXIST;
 	r = may_move(t, from_dir, n->object, to_dir, to);

@@ -72,7 +72,6 @@ void tp_tree_rules_changed(struct tp_tree *t, struct tp_object *top)
 static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, struct tp_object *o,
 	const char *key, const void *value, size_t len)
 {
-	bool administers = who->uid == 0 || who->uid == geteuid();
 	bool is_dir = S_ISDIR(o->mode);
 	bool is_stream = tp_tree_in_samples(t, o) && is_dir;
 	struct tp_extra *extra;
@@ -86,7 +85,7 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *
 		return r;
 	}
 	/* A rule lets objects go that others have below; the right to write is not enough for that. */
-	if (!administers && (who->uid != o->uid || strcmp(key, "pin") == 0))
+	if (!tp_who_administers(who) && (who->uid != o->uid || strcmp(key, "pin") == 0))
 		return -EPERM;
 	if (o == t->root || (!S_ISREG(o->mode) && !is_dir))
 		return -EOPNOTSUPP;
