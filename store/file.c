@@ -346,9 +346,13 @@ void tp_file_sync(struct tp_tree *t, struct tp_gen *g)
 		g->draft->synced = true;
 }
 
-/* The error of a write to g that was not made good, or 0. */
-static int what_failed(struct tp_tree *t, struct tp_gen *g)
+/* The error of a write that was not made good, for who may have written it; or 0. */
+static int what_failed(struct tp_tree *t, const struct tp_opened *o)
 {
+	struct tp_gen *g = o->gen;
+
+	if (!o->write)
+		return 0;
 	/* Another handle may be written to just now. */
 	TP_RDLOCK(tp_tree_map_lock(t, g));
 	return tp_missing_any(&g->draft->missing) ? g->draft->missing.error : 0;
@@ -365,7 +369,7 @@ int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o)
 			return 0;
 		tp_draft_set_closing(t, g->draft, true);
 		if (g->state != TP_GEN_DRAFT && !g->object->sample)
-			return what_failed(t, g);
+			return what_failed(t, o);
 	}
 	end = tp_process_end_of(who->tid);
 	if (end != TP_END_RUNS || o->mappable)
@@ -382,7 +386,7 @@ int tp_file_flush(struct tp_tree *t, struct tp_who *who, struct tp_opened *o)
 		g->draft->unseen_writer = true;
 	if (g->draft->beaten)
 		return -EEXIST;
-	return what_failed(t, g);
+	return what_failed(t, o);
 }
 
 bool tp_file_has_links(struct tp_tree *t, const struct tp_opened *o)

@@ -101,6 +101,7 @@ for step in close success rename; do
 	try "$step: under a temporary name close and rename tell of it, and nothing is published" $step <<'PY'
 from failed import *
 fd = fill(f"{D}/.x.tmp")
+is_("close of a reader", error(os.close, os.open(f"{D}/.x.tmp", os.O_RDONLY)), None)
 is_("rename while it is open", error(os.rename, f"{D}/.x.tmp", f"{D}/x"), "EDQUOT")
 is_("link while it is open", error(os.link, f"{D}/.x.tmp", f"{D}/x"), "EDQUOT")
 is_("close", error(os.close, fd), "EDQUOT")
