@@ -321,24 +321,29 @@ Test(quota, what_may_go_is_found_among_many_that_may_not)
 {
 	struct fixture f;
 	struct tp_object *o;
-	uint64_t d, held;
+	uint64_t d, held, other;
 
 	fixture_open(&f, 16 * MIB, NULL);
 	d = make_dir(&f, TP_NODE_CACHE, "d");
+	other = make_dir(&f, TP_NODE_CACHE, "other");
 	held = make_dir(&f, TP_NODE_CACHE, "held");
 	o = tp_tree_object_of(tp_tree_node(f.tree, d));
-	fill(&f, TP_NODE_CACHE, "before", 2000, 64);
+	fill(&f, other, "before", 2000, 64);
 	fill(&f, d, "in", 32, 4 * KIB);
-	fill(&f, TP_NODE_CACHE, "after", 3000, 64);
+	fill(&f, other, "after", 3000, 64);
 	cr_assert_eq(set_rule(&f, d, "quota", "64K"), 0);
 	wait_until(below_64_kib, o);
 	cr_assert_eq(count_names(&f, d, "in", 32), 16);
+	/* All others are colder. */
+	fill(&f, d, "room", 16, 4 * KIB);
+	for (unsigned i = 0; i < 4; i++)
+		cr_assert_eq(put_waiting(&f, d, numbered("hot", i), 4 * KIB, 1), 0);
 	/* None of all may go. */
 	cr_assert_eq(set_rule(&f, held, "quota", "64K"), 0);
 	cr_assert_eq(set_rule(&f, held, "pin", "1"), 0);
 	fill(&f, held, "in", 16, 4 * KIB);
 	cr_assert_eq(put_waiting(&f, held, "more", 4 * KIB, 1), -EDQUOT);
-	cr_assert_eq(count_names(&f, TP_NODE_CACHE, "before", 2000), 2000);
-	cr_assert_eq(count_names(&f, TP_NODE_CACHE, "after", 3000), 3000);
+	cr_assert_eq(count_names(&f, other, "before", 2000), 2000);
+	cr_assert_eq(count_names(&f, other, "after", 3000), 3000);
 	fixture_close(&f);
 }
