@@ -37,6 +37,7 @@
 #include "fs/device.h"
 #include "fs/frame.h"
 #include "fs/hand.h"
+#include "fs/handshake.h"
 #include "fs/inbox.h"
 #include "fs/notify.h"
 #include "fs/turns.h"
@@ -56,15 +57,6 @@
 #define BLOCKED_MAX 8
 #define LOOK_NS ((long)TP_NS_PER_MS)
 #define SETTLE_MS_MAX 500
-/* The oldest protocol that has all that we cannot do without (max_pages: Linux 4.20). */
-#define MINOR_MIN 28
-
-#define WANTED_FLAGS                                                                                         \
-	(FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 |                \
-		FUSE_ATOMIC_O_TRUNC | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS | FUSE_DO_READDIRPLUS |            \
-		FUSE_READDIRPLUS_AUTO | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS | FUSE_EXPLICIT_INVAL_DATA |    \
-		FUSE_SETXATTR_EXT | FUSE_ASYNC_DIO | FUSE_INIT_EXT | TP_FUSE_DIRECT_IO_ALLOW_MMAP)
-
 /* One thread of the crew. */
 struct reader {
 	struct tp_session *session;
@@ -257,39 +249,21 @@ void tp_reply_data(struct tp_session *s, const struct tp_caller *c, const void *
 
 static void answer_init(struct tp_session *s, struct tp_request *r)
 {
-	struct fuse_init_in in = {0};
-	struct fuse_init_out out = {.major = FUSE_KERNEL_VERSION};
+	struct fuse_init_out out;
 	uint64_t flags;
+	int error = tp_handshake(r->arg, r->arg_len, &out, &flags);
 
-	memcpy(&in, r->arg, r->arg_len < sizeof(in) ? r->arg_len : sizeof(in));
-	if (r->arg_len < offsetof(struct fuse_init_in, flags2) || in.major < FUSE_KERNEL_VERSION ||
-		(in.major == FUSE_KERNEL_VERSION && in.minor < MINOR_MIN)) {
-		tp_reply_error(s, &r->caller, EPROTO);
+	if (error == -EPROTO) {
+		tp_reply_error(s, &r->caller, error);
 		return;
 	}
-	if (in.major > FUSE_KERNEL_VERSION) {
-		/* It asks again in our version. */
-		out.minor = FUSE_KERNEL_MINOR_VERSION;
-		tp_reply_data(s, &r->caller, &out, sizeof(out));
-		return;
+	if (error == 0) {
+		atomic_store(&s->flags, flags);
+		atomic_store(&s->handled_init, true);
 	}
-	flags = in.flags;
-	if (in.flags & FUSE_INIT_EXT)
-		flags |= (uint64_t)in.flags2 << 32;
-	flags &= WANTED_FLAGS;
-	out.minor = in.minor < FUSE_KERNEL_MINOR_VERSION ? in.minor : FUSE_KERNEL_MINOR_VERSION;
-	out.max_readahead = in.max_readahead;
-	out.flags = (uint32_t)flags;
-	out.flags2 = (uint32_t)(flags >> 32);
-	/* A RELEASE goes through the background queue and must not stand behind read-aheads. */
-	out.max_background = UINT16_MAX;
-	out.congestion_threshold = UINT16_MAX;
-	out.max_write = TP_WRITE_BYTES_MAX;
-	out.max_pages = TP_WRITE_BYTES_MAX / TP_PAGE_BYTES;
-	out.time_gran = 1;
-	atomic_store(&s->flags, flags);
-	atomic_store(&s->handled_init, true);
 	tp_reply_data(s, &r->caller, &out, sizeof(out));
+	if (error < 0)
+		return;
 	tp_device_read_ahead(&s->device, READ_AHEAD_KIB);
 	if (s->options.ops->ready)
 		s->options.ops->ready(s->options.user);
