@@ -1,128 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <criterion/criterion.h>
-#include <endian.h>
 #include <errno.h>
-#include <lmdb.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "heap.h"
-#include "scratch.h"
-#include "store/ledger.h"
-#include "store/numbers.h"
+#include "ledger_fixture.h"
 #include "store/peek.h"
 #include "store/state.h"
-
-/* LMDB's flushes come here, since a program's own symbols go before those of the C library. */
-static atomic_int flush_errno;
-static atomic_bool flush_hangs;
-
-int fdatasync(int fd)
-{
-	int e;
-
-	while (atomic_load(&flush_hangs))
-		(void)sched_yield();
-	e = atomic_load(&flush_errno);
-	if (e) {
-		errno = e;
-		return -1;
-	}
-	return (int)syscall(SYS_fdatasync, fd);
-}
-
-/* A clock that stands still: nothing is committed unless somebody asks. */
-static uint64_t still_ns(const struct tp_clock *c)
-{
-	return TP_NS_PER_S;
-}
-
-static const struct tp_clock still = {.wall_ns = still_ns, .mono_ns = still_ns};
-
-static struct tp_ledger *opened_with(const char *state, const struct tp_clock *clock, uint64_t interval_ns,
-	struct tp_ledger_info *ret_info)
-{
-	struct tp_ledger *l;
-	struct tp_err err = {""};
-	int r = tp_ledger_open(state, clock, interval_ns, &err, &l, ret_info);
-
-	cr_assert_eq(r, 0, "%s", err.text);
-	return l;
-}
-
-static struct tp_ledger *opened(const char *state)
-{
-	struct tp_ledger_info info;
-
-	return opened_with(state, &still, TP_NS_PER_S, &info);
-}
-
-static void put(struct tp_ledger_batch *b, const char *key, const char *value)
-{
-	cr_assert_eq(tp_ledger_batch_put(b, TP_LEDGER_NAMES, key, strlen(key), value, strlen(value)), 0);
-}
-
-/* One change: puts value, or removes key when value is NULL. */
-static int change(struct tp_ledger *l, const char *key, const char *value)
-{
-	struct tp_ledger_batch *b = tp_ledger_batch_new();
-	int r;
-
-	if (value)
-		put(b, key, value);
-	else
-		cr_assert_eq(tp_ledger_batch_remove(b, TP_LEDGER_NAMES, key, strlen(key)), 0);
-	r = tp_ledger_apply(l, b);
-	tp_ledger_batch_free(b);
-	return r;
-}
-
-static int print(const void *key, size_t key_len, const void *value, size_t value_len, void *user)
-{
-	(void)fprintf(
-		user, "%.*s=%.*s ", (int)key_len, (const char *)key, (int)value_len, (const char *)value);
-	return 0;
-}
-
-/* "key=value key=value " of the table of names; to be freed. */
-static char *names(struct tp_ledger *l)
-{
-	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
-
-	cr_assert_eq(tp_ledger_scan(l, TP_LEDGER_NAMES, print, out), 0);
-	cr_assert_eq(fclose(out), 0);
-	return text;
-}
-
-#define assert_names(l, expect)                                                                              \
-	do {                                                                                                 \
-		char *text_ = names(l);                                                                      \
-		cr_assert_str_eq(text_, expect);                                                             \
-		free(text_);                                                                                 \
-	} while (0)
-
-/* What a daemon does that is killed: what is in its memory is gone, its files stay as they are. */
-static void in_killed_child(void (*work)(const char *state), const char *state)
-{
-	pid_t pid = fork();
-	int status;
-
-	cr_assert_geq(pid, 0);
-	if (pid == 0) {
-		work(state);
-		(void)kill(getpid(), SIGKILL);
-	}
-	cr_assert_eq(waitpid(pid, &status, 0), pid);
-	cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
 
 Test(ledger, what_was_applied_is_there_after_close_and_open)
 {
@@ -163,11 +52,6 @@ Test(ledger, the_lock_says_who_has_it)
 	cr_assert_str_eq(err.text, text);
 	cr_assert_eq(tp_ledger_close(l), 0);
 	cr_assert_eq(tp_ledger_close(opened(dir.path)), 0);
-}
-
-static void hold(const char *state)
-{
-	(void)opened(state);
 }
 
 Test(ledger, the_lock_ends_with_the_process)
@@ -258,27 +142,6 @@ Test(ledger, a_state_without_permission_is_refused)
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_assert_eq(status, 0);
 	cr_assert_eq(chmod(dir.path, 0700), 0);
-}
-
-/* Changes STATE's ledger without tidepool. table NULL: the main one, which holds the others. */
-static void meddle(const char *state, const char *table, const char *key, const void *value, size_t value_len)
-{
-	char path[600];
-	MDB_val k = {strlen(key), (void *)key}, v = {value_len, (void *)value};
-	MDB_env *env;
-	MDB_txn *txn;
-	MDB_dbi dbi;
-
-	(void)snprintf(path, sizeof(path), "%s/ledger", state);
-	(void)mkdir(path, 0700);
-	cr_assert_eq(mdb_env_create(&env), 0);
-	cr_assert_eq(mdb_env_set_maxdbs(env, 4), 0);
-	cr_assert_eq(mdb_env_open(env, path, 0, 0600), 0);
-	cr_assert_eq(mdb_txn_begin(env, NULL, 0, &txn), 0);
-	cr_assert_eq(mdb_dbi_open(txn, table, MDB_CREATE, &dbi), 0);
-	cr_assert_eq(mdb_put(txn, dbi, &k, &v, 0), 0);
-	cr_assert_eq(mdb_txn_commit(txn), 0);
-	mdb_env_close(env);
 }
 
 Test(ledger, another_version_and_somebody_elses_ledger_are_refused)
@@ -459,11 +322,11 @@ Test(ledger, a_batch_holds_together_and_is_empty_after_it_was_applied)
 	struct tp_ledger_batch *b = tp_ledger_batch_new();
 
 	cr_assert_eq(tp_ledger_apply(l, b), 0);
-	put(b, "a", "1");
-	put(b, "b", "1");
+	batch_put(b, "a", "1");
+	batch_put(b, "b", "1");
 	cr_assert_eq(tp_ledger_batch_remove(b, TP_LEDGER_NAMES, "a", 1), 0);
 	cr_assert_eq(tp_ledger_apply(l, b), 0);
-	put(b, "c", "1");
+	batch_put(b, "c", "1");
 	cr_assert_eq(tp_ledger_apply(l, b), 0);
 	cr_assert_eq(tp_ledger_apply(l, b), 0);
 	tp_ledger_batch_free(b);
@@ -515,7 +378,7 @@ static void apply_for_ever(const char *state, int out, unsigned n)
 			(void)snprintf(key, sizeof(key), "%02u", (n * 7 + i * 11) % KEYS);
 			(void)snprintf(value, sizeof(value), "%u", n);
 			if (n % 5)
-				put(b, key, value);
+				batch_put(b, key, value);
 			else
 				cr_assert_eq(tp_ledger_batch_remove(b, TP_LEDGER_NAMES, key, 2), 0);
 		}
@@ -646,7 +509,7 @@ Test(ledger, a_full_disk_refuses_a_change_and_takes_it_when_there_is_room)
 	struct tp_ledger_batch *b = tp_ledger_batch_new();
 
 	cr_assert_eq(change(l, "a", "1"), 0);
-	put(b, "b", "a value that does not fit any more into what the file may become");
+	batch_put(b, "b", "a value that does not fit any more into what the file may become");
 	limit_files(100);
 	cr_assert_eq(tp_ledger_apply(l, b), -ENOSPC);
 	limit_files(0);
@@ -844,195 +707,6 @@ Test(ledger, a_scan_stops_where_it_is_told_to)
 	cr_assert_eq(calls, 2);
 	cr_assert_eq(change(l, "d", "1"), 0);
 	cr_assert_eq(tp_ledger_sync(l), 0);
-	cr_assert_eq(tp_ledger_close(l), 0);
-}
-
-static void take_generations(const char *state)
-{
-	struct tp_ledger *l = opened(state);
-
-	for (unsigned i = 0; i < 100000; i++)
-		cr_assert_neq(tp_ledger_next_generation(l), 0);
-}
-
-static uint64_t next_of(struct tp_ledger *l)
-{
-	uint64_t g = tp_ledger_next_generation(l);
-
-	cr_assert_neq(g, 0);
-	return g;
-}
-
-Test(ledger, generations_are_never_given_out_twice)
-{
-	SCRATCH(dir);
-	struct tp_ledger *l = opened(dir.path);
-	uint64_t last = 0, g;
-
-	for (unsigned i = 0; i < 200000; i++, last = g) {
-		g = next_of(l);
-		cr_assert_eq(g, last + 1);
-	}
-	cr_assert_eq(tp_ledger_close(l), 0);
-	l = opened(dir.path);
-	g = next_of(l);
-	cr_assert_gt(g, last);
-	cr_assert_eq(tp_ledger_close(l), 0);
-	last = g;
-	in_killed_child(take_generations, dir.path);
-	l = opened(dir.path);
-	cr_assert_gt(next_of(l), last + 100000);
-	cr_assert_eq(tp_ledger_close(l), 0);
-}
-
-Test(ledger, a_close_gives_back_the_generations_that_were_not_used)
-{
-	SCRATCH(dir);
-	struct tp_ledger *l = opened(dir.path);
-
-	cr_assert_eq(tp_ledger_close(l), 0);
-	l = opened(dir.path);
-	for (unsigned i = 1; i <= 3; i++)
-		cr_assert_eq(next_of(l), i);
-	cr_assert_eq(change(l, "a", "1"), 0);
-	cr_assert_eq(tp_ledger_close(l), 0);
-	l = opened(dir.path);
-	cr_assert_eq(next_of(l), 4);
-	/* When that is not certain, they are lost. */
-	atomic_store(&flush_errno, EIO);
-	cr_assert_eq(tp_ledger_close(l), 0);
-	atomic_store(&flush_errno, 0);
-	l = opened(dir.path);
-	assert_names(l, "a=1 ");
-	cr_assert_eq(next_of(l), TP_NUMBERS_BLOCK + 4);
-	cr_assert_eq(change(l, "b", "1"), 0);
-	atomic_store(&flush_errno, EIO);
-	cr_assert_eq(tp_ledger_close(l), -EROFS);
-	atomic_store(&flush_errno, 0);
-	l = opened(dir.path);
-	cr_assert_eq(next_of(l), 2 * TP_NUMBERS_BLOCK + 4);
-	cr_assert_eq(tp_ledger_close(l), 0);
-	in_killed_child(hold, dir.path);
-	l = opened(dir.path);
-	cr_assert_eq(next_of(l), 3 * TP_NUMBERS_BLOCK + 5);
-	cr_assert_eq(tp_ledger_close(l), 0);
-}
-
-Test(ledger, the_next_block_of_generations_is_there_before_one_is_used_up)
-{
-	SCRATCH(dir);
-	struct tp_ledger *l = opened(dir.path);
-	uint64_t g;
-
-	tp_ledger_set_block(l, 1000);
-	for (g = 1; g <= 501; g++)
-		cr_assert_eq(next_of(l), g);
-	/* Whatever is committed from now on, the block is, too. */
-	cr_assert_eq(change(l, "a", "1"), 0);
-	cr_assert_eq(tp_ledger_sync(l), 0);
-	atomic_store(&flush_errno, EIO);
-	for (; g <= 2000; g++)
-		cr_assert_eq(next_of(l), g);
-	cr_assert_eq(tp_ledger_next_generation(l), 0);
-	cr_assert_eq(tp_ledger_next_generation(l), 0);
-	(void)tp_ledger_close(l);
-	atomic_store(&flush_errno, 0);
-	l = opened(dir.path);
-	cr_assert_eq(next_of(l), 2001);
-	cr_assert_eq(tp_ledger_close(l), 0);
-}
-
-static void take_small_blocks(const char *state)
-{
-	struct tp_ledger *l = opened(state);
-	uint64_t g, last = 0;
-
-	tp_ledger_set_block(l, 100);
-	while (last < 2000) {
-		g = tp_ledger_next_generation(l);
-		if (g && g != last + 1)
-			_exit(1);
-		last = g ? g : last;
-	}
-}
-
-Test(ledger, generations_go_on_over_blocks_and_after_a_kill)
-{
-	SCRATCH(dir);
-	struct tp_ledger *l;
-	uint64_t g;
-
-	in_killed_child(take_small_blocks, dir.path);
-	l = opened(dir.path);
-	g = next_of(l);
-	cr_assert(g > 2000 && g <= 2101, "%lu", (unsigned long)g);
-	cr_assert_eq(tp_ledger_close(l), 0);
-}
-
-Test(ledger, a_disk_that_hangs_or_is_full_holds_up_nobody_who_wants_a_generation)
-{
-	SCRATCH(dir);
-	struct tp_ledger_info info;
-	struct tp_ledger *l = opened_with(dir.path, tp_clock_system(), TP_NS_PER_MS, &info);
-
-	tp_ledger_set_block(l, 1000);
-	atomic_store(&flush_hangs, true);
-	for (uint64_t g = 1; g <= 1000; g++)
-		cr_assert_eq(next_of(l), g);
-	cr_assert_eq(tp_ledger_next_generation(l), 0);
-	atomic_store(&flush_errno, ENOSPC);
-	atomic_store(&flush_hangs, false);
-	while (tp_ledger_trouble(l) != ENOSPC)
-		(void)sched_yield();
-	cr_assert_eq(tp_ledger_next_generation(l), 0);
-	atomic_store(&flush_errno, 0);
-	while (tp_ledger_trouble(l))
-		(void)sched_yield();
-	cr_assert_eq(next_of(l), 1001);
-	cr_assert_eq(tp_ledger_close(l), 0);
-}
-
-static void set_reserved(const char *state, uint64_t reserved)
-{
-	reserved = htole64(reserved);
-	meddle(state, "meta", "generation", &reserved, sizeof(reserved));
-}
-
-Test(ledger, one_that_reserved_small_blocks_is_opened)
-{
-	SCRATCH(dir);
-	struct tp_ledger *l;
-
-	cr_assert_eq(tp_ledger_close(opened(dir.path)), 0);
-	set_reserved(dir.path, 3 * 65536);
-	l = opened(dir.path);
-	cr_assert_eq(next_of(l), 3 * 65536 + 1);
-	cr_assert_eq(tp_ledger_close(l), 0);
-}
-
-Test(ledger, the_last_generations_are_given_out_and_then_none)
-{
-	SCRATCH(dir);
-	struct tp_ledger *l;
-
-	cr_assert_eq(tp_ledger_close(opened(dir.path)), 0);
-	set_reserved(dir.path, TP_NUMBERS_MAX - 10);
-	for (unsigned round = 0; round < 2; round++) {
-		l = opened(dir.path);
-		for (unsigned i = 0; i < 5; i++)
-			cr_assert_eq(next_of(l), TP_NUMBERS_MAX - 9 + 5 * round + i);
-		cr_assert_eq(tp_ledger_close(l), 0);
-	}
-	for (unsigned round = 0; round < 2; round++) {
-		l = opened(dir.path);
-		cr_assert_eq(tp_ledger_next_generation(l), 0);
-		cr_assert_eq(change(l, "a", "1"), 0);
-		cr_assert_eq(tp_ledger_close(l), 0);
-	}
-	/* Nobody reserves that. */
-	set_reserved(dir.path, UINT64_MAX);
-	l = opened(dir.path);
-	cr_assert_eq(tp_ledger_next_generation(l), 0);
 	cr_assert_eq(tp_ledger_close(l), 0);
 }
 
