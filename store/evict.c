@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The evictor's round: expire what is due, serve who waits for room, evict while the pool is used above `high` (down to `low`), bring down what is above its quota.
+ * The evictor's round: expire what is due, serve who waits for room, evict while the pool is used above `high` (down to `low`), bring down what is above its quota, tell
+ * more of those for whom other rules hold.
  *
  * A victim loses its names under the tree's lock and is kept from going (busy) until the kernel has been told; the batch's done callback, from the notifier's thread, lets it
  * go. No lock is held while the kernel is told, and nobody waits for it but this thread's waiters.
@@ -200,16 +201,23 @@ static void pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, bool
 	atomic_fetch_add(&e->pending_bytes, b->bytes);
 }
 
+/* Who waits for the tree's lock would not get it from one that lets go of it only to take it again. */
+static void let_others(void)
+{
+	static const struct timespec between = {.tv_nsec = 50000};
+
+	(void)nanosleep(&between, NULL);
+}
+
 /* The same until something may go, or nothing may of all that there is; others have the lock in between. */
 static void pick_from_all(
 	struct tp_evictor *e, uint64_t bytes, uint64_t below_node, bool spare_temporary, struct batch *b)
 {
-	static const struct timespec between = {.tv_nsec = 50000};
 	uint64_t rounds = 1;
 
 	for (uint64_t i = 0; i < rounds && b->count == 0; i++) {
 		if (i > 0)
-			(void)nanosleep(&between, NULL);
+			let_others();
 		pick(e, bytes, below_node, spare_temporary, b, &rounds);
 	}
 }
@@ -553,6 +561,22 @@ static void keep_quotas(struct tp_evictor *e)
 			rest(e, node);
 }
 
+/* Other rules hold for many: some of them hear of it, and the rest after what else is to be done. */
+static void spread_rules(struct tp_evictor *e)
+{
+	struct tp_tree *t = e->store->tree;
+	bool more;
+
+	{
+		TP_WRLOCK(&t->lock);
+		more = tp_tree_rules_look(t);
+	}
+	if (!more)
+		return;
+	tp_evictor_look(e);
+	let_others();
+}
+
 static void *run(void *arg)
 {
 	struct tp_evictor *e = arg;
@@ -583,6 +607,7 @@ static void *run(void *arg)
 		expire_due(e);
 		make_room(e);
 		keep_quotas(e);
+		spread_rules(e);
 	}
 }
 

@@ -34,6 +34,7 @@ struct tp_object *tp_object_new(uint64_t ino, uint32_t mode, uint32_t uid, uint3
 		o->dir->self = o;
 		tp_list_init(&o->dir->dirty);
 		tp_list_init(&o->dir->limited);
+		tp_list_init(&o->dir->ruled);
 	}
 	return o;
 }

@@ -93,6 +93,8 @@ struct tp_dir {
 	uint32_t hidden;	       /* names of which only their writers know */
 	struct tp_list dirty;	       /* in tree.dirty */
 	struct tp_list limited;	       /* in tree.limited */
+	struct tp_list ruled;	       /* in tree.ruled */
+	uint64_t ruled_from; /* and of its names those behind this cookie are still to be looked at */
 	struct tp_object *self;
 };
 

@@ -109,6 +109,7 @@ int tp_tree_new(struct tp_store *s, struct tp_err *err, struct tp_tree **ret)
 	tp_list_init(&t->awaiting);
 	tp_list_init(&t->writing);
 	tp_list_init(&t->limited);
+	tp_list_init(&t->ruled);
 	r = init_locks(t);
 	if (r == 0)
 		r = tp_table_init(&t->nodes, hash_of_node);

@@ -99,7 +99,9 @@ struct tp_tree {
 	struct tp_object *root, *cache, *samples;
 	struct tp_heat *heat; /* lock, exclusively */
 	struct tp_tree_hooks hooks;
-	struct tp_list limited;	       /* directories with a quota; lock */
+	struct tp_list limited; /* directories with a quota; lock */
+	struct tp_list
+		ruled; /* directories for which other rules hold than what is in them has heard of; lock */
 	_Atomic uint64_t quotas;       /* how many they are */
 	uint64_t objects;	       /* regular files with a name; lock */
 	uint64_t directories, others;  /* lock */
@@ -260,8 +262,13 @@ void tp_tree_tell_node(struct tp_tree *t, uint64_t node);
 enum tp_commit tp_tree_commit_of(struct tp_tree *t, const struct tp_object *parent);
 bool tp_tree_pinned(struct tp_tree *t, const struct tp_object *o);
 uint64_t tp_tree_ttl_of(struct tp_tree *t, const struct tp_object *o);
-/* What is inherited may be another from now on: objects in and below top get what follows from it. */
+/*
+ * What is inherited may be another from now on: objects in and below top get what follows from it, when they are due and what counts as available. Where there are many the
+ * evictor goes on, by tp_tree_rules_look(). What may be evicted is another at once.
+ */
 void tp_tree_rules_changed(struct tp_tree *t, struct tp_object *top);
+/* Looks at some more. False: that was all. */
+bool tp_tree_rules_look(struct tp_tree *t);
 uint16_t tp_tree_depth_of(struct tp_tree *t, const struct tp_object *o);
 bool tp_tree_in_samples(struct tp_tree *t, const struct tp_object *o);
 bool tp_tree_is_stream(struct tp_tree *t, const struct tp_object *dir);

@@ -122,8 +122,10 @@ static void nameless(struct tp_tree *t, struct tp_object *o, bool beaten)
 			t->others--;
 		}
 		tp_tree_note_gone(t, o);
-		if (S_ISDIR(o->mode))
+		if (S_ISDIR(o->mode)) {
 			tp_list_remove(&o->dir->dirty);
+			tp_list_remove(&o->dir->ruled);
+		}
 	}
 	tp_tree_settle_object(t, o);
 }

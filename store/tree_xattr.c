@@ -18,6 +18,8 @@
 
 #define OURS "user.tidepool."
 #define VALUE_BYTES_MAX 8192
+/* So many names hear that other rules hold while the tree's lock is held: some milliseconds. */
+#define RULES_AT_ONCE 1024
 
 static const char *our_key(const char *name)
 {
@@ -40,33 +42,46 @@ static void rules_of_one_changed(struct tp_tree *t, struct tp_object *o)
 	tp_gen_count_idle(t, o->gen);
 }
 
-/* Without recursion: a tree may be deeper than a stack. */
+/* All that lies in dir, and below, is to be looked at. */
+static void rules_of_all_changed(struct tp_tree *t, struct tp_object *dir)
+{
+	dir->dir->ruled_from = 0;
+	/* One that was removed is in no list any more, and empty. */
+	if (dir->dir->names > 0 && tp_list_empty(&dir->dir->ruled))
+		tp_list_push_back(&t->ruled, &dir->dir->ruled);
+}
+
+bool tp_tree_rules_look(struct tp_tree *t)
+{
+	unsigned left = RULES_AT_ONCE;
+
+	while (!tp_list_empty(&t->ruled)) {
+		struct tp_dir *d = tp_container(t->ruled.next, struct tp_dir, ruled);
+		const struct tp_name *n;
+
+		while ((n = tp_dir_next(d, d->ruled_from))) {
+			if (left-- == 0)
+				return true;
+			d->ruled_from = n->cookie;
+			if (S_ISREG(n->object->mode))
+				rules_of_one_changed(t, n->object);
+			else if (S_ISDIR(n->object->mode))
+				rules_of_all_changed(t, n->object);
+		}
+		tp_list_remove(&d->ruled);
+	}
+	return false;
+}
+
 void tp_tree_rules_changed(struct tp_tree *t, struct tp_object *top)
 {
-	struct tp_object *dir = top;
-	uint64_t cookie = 0;
-
 	if (S_ISREG(top->mode))
 		rules_of_one_changed(t, top);
 	if (!S_ISDIR(top->mode))
 		return;
-	for (;;) {
-		struct tp_name *n = tp_dir_next(dir->dir, cookie);
-
-		if (n && S_ISDIR(n->object->mode)) {
-			dir = n->object;
-			cookie = 0;
-		} else if (n) {
-			if (S_ISREG(n->object->mode))
-				rules_of_one_changed(t, n->object);
-			cookie = n->cookie;
-		} else if (dir == top) {
-			return;
-		} else {
-			cookie = dir->names->cookie;
-			dir = dir->names->parent;
-		}
-	}
+	rules_of_all_changed(t, top);
+	if (tp_tree_rules_look(t))
+		tp_evictor_look(t->store->evictor);
 }
 
 static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room, struct tp_object *o,

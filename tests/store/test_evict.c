@@ -537,3 +537,90 @@ Test(evict, available_counts_what_was_evicted_and_what_was_replaced)
 	wait_until(was_called, &w);
 	fixture_close(&f);
 }
+
+#define MANY 4000u
+
+struct many {
+	struct fixture f;
+	uint64_t d, subs[4];
+};
+
+static void many_open(struct many *m)
+{
+	fixture_open(&m->f, 8 * MIB, NULL);
+	m->d = make_dir(&m->f, TP_NODE_CACHE, "d");
+	for (unsigned i = 0; i < 4; i++) {
+		m->subs[i] = make_dir(&m->f, i == 3 ? m->subs[2] : m->d, numbered("sub", i));
+		fill(&m->f, m->subs[i], "in", MANY / 4, 200);
+	}
+}
+
+static bool all_heard(void *user)
+{
+	struct many *m = user;
+	TP_RDLOCK(&m->f.tree->lock);
+
+	return tp_list_empty(&m->f.tree->ruled);
+}
+
+static uint64_t pinned_bytes(struct many *m)
+{
+	TP_RDLOCK(&m->f.tree->lock);
+
+	return m->f.tree->idle_pinned_bytes;
+}
+
+static bool all_gone(void *user)
+{
+	struct many *m = user;
+	TP_RDLOCK(&m->f.tree->lock);
+
+	return m->f.tree->objects == 0;
+}
+
+Test(evict, many_hear_of_other_rules_bit_by_bit)
+{
+	unsigned not_at_once = 0;
+	struct many m;
+
+	many_open(&m);
+	for (unsigned i = 1; i <= 21; i++) {
+		cr_assert_eq(set_rule(&m.f, m.d, "pin", i % 2 ? "1" : "0"), 0);
+		not_at_once += !all_heard(&m);
+		/* Others get the lock meanwhile, and may change what is walked through. */
+		cr_assert_eq(
+			rename_as(&m.f, &m.f.me, m.subs[2], numbered("sub", 3), TP_NODE_CACHE, "out", 0), 0);
+		cr_assert_eq(
+			rename_as(&m.f, &m.f.me, TP_NODE_CACHE, "out", m.subs[2], numbered("sub", 3), 0), 0);
+		cr_assert_eq(rename_as(&m.f, &m.f.me, m.d, "sub0", m.d, "sub9", 0), 0);
+		cr_assert_eq(rename_as(&m.f, &m.f.me, m.d, "sub9", m.d, "sub0", 0), 0);
+		holds(&m.f);
+	}
+	cr_assert_gt(not_at_once, 0, "the lock was kept for all %u", MANY);
+	wait_until(all_heard, &m);
+	cr_assert_eq(pinned_bytes(&m), MANY * 256);
+	holds(&m.f);
+	/* A directory that goes while what was in it is still to be told. */
+	cr_assert_eq(set_rule(&m.f, m.d, "pin", "0"), 0);
+	for (unsigned i = 0; i < MANY / 4; i++)
+		cr_assert_eq(unlink_as(&m.f, &m.f.me, m.subs[3], numbered("in", i)), 0);
+	cr_assert_eq(set_rule(&m.f, m.d, "pin", "1"), 0);
+	cr_assert_eq(rmdir_as(&m.f, &m.f.me, m.subs[2], "sub3"), 0);
+	holds(&m.f);
+	wait_until(all_heard, &m);
+	cr_assert_eq(pinned_bytes(&m), MANY / 4 * 3 * 256);
+	fixture_close(&m.f);
+}
+
+Test(evict, a_time_to_live_for_many_holds_for_all)
+{
+	struct many m;
+
+	many_open(&m);
+	cr_assert_eq(set_rule(&m.f, m.d, "ttl", "5"), 0);
+	wait_until(all_heard, &m);
+	move_time(&m.f, 7 * TP_NS_PER_S);
+	tp_evictor_look(m.f.store->evictor);
+	wait_until(all_gone, &m);
+	fixture_close(&m.f);
+}
