@@ -383,8 +383,7 @@ void tp_view_stats(struct tp_fs *fs, uint64_t node, FILE *out)
 	gauge(out, "objects", "regular files", counts.objects);
 	gauge(out, "directories", "directories", counts.directories);
 	gauge(out, "drafts", "generations that are being written", counts.drafts);
-	gauge(out, "times_to_live", "noted, of what is there and of what is gone",
-		tp_evictor_expiries(fs->store->evictor));
+	gauge(out, "times_to_live", "noted", tp_evictor_expiries(fs->store->evictor));
 	gauge(out, "open_files", "handles", fs->handles.used);
 	gauge(out, "parked_requests", "requests that wait", parked);
 	gauge(out, "notices_waiting", "invalidations on their way to the kernel",

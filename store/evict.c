@@ -33,11 +33,6 @@
 /* So many that may not go are looked at while the tree's lock is held: where one directory has a quota, or much is open, there can be a million. */
 #define REFUSALS_MAX 1024
 
-struct expiry {
-	uint64_t at_wall_ns;
-	uint64_t node;
-};
-
 struct tp_evictor {
 	struct tp_store *store;
 	pthread_t thread;
@@ -46,9 +41,7 @@ struct tp_evictor {
 	pthread_cond_t wake;
 	bool kicked, stopping;	/* lock */
 	struct tp_list waiters; /* lock; oldest first */
-	struct expiry *heap;	/* lock; soonest first */
-	size_t heap_count, heap_max;
-	_Atomic bool idle; /* the thread sleeps and nobody kicked it */
+	_Atomic bool idle;	/* the thread sleeps and nobody kicked it */
 	_Atomic bool has_waiters;
 	_Atomic uint64_t pending_bytes; /* changed with tree.lock held exclusively */
 	uint64_t high_pages,
@@ -255,169 +248,90 @@ static uint64_t evict(struct tp_evictor *e, uint64_t bytes, uint64_t below_node,
 	return evicted ? evicted : 1;
 }
 
-/* Times to live: a heap, soonest first. */
+/* Times to live */
 
-/* When g's time to live is over; 0: it has none. */
+/* When g's time to live is over; 0: it has none. Of what is being written its publication comes again. */
 static uint64_t due_ns(struct tp_tree *t, const struct tp_gen *g)
 {
 	const struct tp_object *o = g->object;
-	uint64_t ttl_s = tp_tree_is_leftover(o) ? LEFTOVER_S : o->sample ? 0 : tp_tree_ttl_of(t, o);
+	uint64_t ttl_s;
 
+	if (g->state != TP_GEN_PUBLISHED)
+		return 0;
+	ttl_s = tp_tree_is_leftover(o) ? LEFTOVER_S : o->sample ? 0 : tp_tree_ttl_of(t, o);
 	return ttl_s ? (g->published_s + ttl_s) * TP_NS_PER_S : 0;
-}
-
-static void sift_down(struct expiry *heap, size_t count, size_t i)
-{
-	for (;;) {
-		size_t least = i;
-
-		for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < count; child++)
-			if (heap[child].at_wall_ns < heap[least].at_wall_ns)
-				least = child;
-		if (least == i)
-			return;
-		struct expiry x = heap[i];
-
-		heap[i] = heap[least];
-		heap[least] = x;
-		i = least;
-	}
-}
-
-/* The generation at node when a time to live may run out for it, or NULL: of what is being written its publication comes again. */
-static struct tp_gen *mortal(struct tp_tree *t, uint64_t node, uint64_t *ret_due_ns)
-{
-	struct tp_node *n = tp_tree_node(t, node);
-	struct tp_gen *g = n && tp_node_kind(n) == TP_NODE_GEN ? tp_container(n, struct tp_gen, node) : NULL;
-
-	if (!g || g->state != TP_GEN_PUBLISHED)
-		return NULL;
-	*ret_due_ns = due_ns(t, g);
-	return *ret_due_ns ? g : NULL;
-}
-
-/* Leaves one time for each generation that still has one. */
-static void drop_stale(struct tp_evictor *e)
-{
-	struct tp_tree *t = e->store->tree;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < e->heap_count; i++) {
-		uint64_t due;
-		struct tp_gen *g = mortal(t, e->heap[i].node, &due);
-
-		if (!g || g->noted)
-			continue;
-		g->noted = true;
-		e->heap[kept++] = (struct expiry){due, g->node.id};
-	}
-	e->heap_count = kept;
-	for (size_t i = 0; i < kept; i++)
-		tp_container(tp_tree_node(t, e->heap[i].node), struct tp_gen, node)->noted = false;
-	for (size_t i = kept / 2; i-- > 0;)
-		sift_down(e->heap, kept, i);
-}
-
-/* A place for one more. When all are taken the stale ones go, and only if those were the fewer it grows. -ENOMEM. */
-static int make_place(struct tp_evictor *e)
-{
-	size_t max = e->heap_max ? e->heap_max * 2 : 64;
-	struct expiry *heap;
-
-	if (e->heap_count < e->heap_max)
-		return 0;
-	drop_stale(e);
-	if (e->heap_count < e->heap_max / 2)
-		return 0;
-	heap = realloc(e->heap, max * sizeof(*heap));
-	if (!heap)
-		return e->heap_count < e->heap_max ? 0 : -ENOMEM;
-	e->heap = heap;
-	e->heap_max = max;
-	return 0;
-}
-
-static void note_expiry(struct tp_evictor *e, uint64_t node, uint64_t at_wall_ns)
-{
-	size_t i;
-	TP_LOCK(&e->lock);
-
-	if (make_place(e) < 0) {
-		tp_events_say(e->store->events, "ttl", "no memory to remember a time to live, ignoring it");
-		return;
-	}
-	i = e->heap_count++;
-	e->heap[i] = (struct expiry){at_wall_ns, node};
-	while (i > 0 && e->heap[(i - 1) / 2].at_wall_ns > e->heap[i].at_wall_ns) {
-		struct expiry x = e->heap[i];
-
-		e->heap[i] = e->heap[(i - 1) / 2];
-		e->heap[(i - 1) / 2] = x;
-		i = (i - 1) / 2;
-	}
 }
 
 void tp_evictor_expire(struct tp_evictor *e, struct tp_gen *g)
 {
-	uint64_t due = e ? due_ns(e->store->tree, g) : 0;
+	struct tp_tree *t = e ? e->store->tree : NULL;
+	uint64_t due = e ? due_ns(t, g) : 0;
 
-	if (due)
-		note_expiry(e, g->node.id, due);
+	if (e && !due)
+		tp_deadlines_remove(&t->expiries, &g->expiry);
+	else if (e && tp_deadlines_set(&t->expiries, &g->expiry, due) < 0)
+		tp_events_say(e->store->events, "ttl", "no memory to remember a time to live, ignoring it");
 }
 
 size_t tp_evictor_expiries(struct tp_evictor *e)
 {
-	TP_LOCK(&e->lock);
-	return e->heap_count;
+	TP_RDLOCK(&e->store->tree->lock);
+
+	return e->store->tree->expiries.count;
 }
 
-static bool pop_due(struct tp_evictor *e, uint64_t now_ns, struct expiry *ret)
+/* The generation whose time is over at now_ns as it was noted, or NULL. */
+static struct tp_gen *first_due(struct tp_tree *t, uint64_t now_ns)
 {
-	TP_LOCK(&e->lock);
-	if (e->heap_count == 0 || e->heap[0].at_wall_ns > now_ns)
-		return false;
-	*ret = e->heap[0];
-	e->heap[0] = e->heap[--e->heap_count];
-	sift_down(e->heap, e->heap_count, 0);
-	return true;
+	uint64_t at_ns;
+	struct tp_deadline *first = tp_deadlines_first(&t->expiries, &at_ns);
+
+	return first && at_ns <= now_ns ? tp_container(first, struct tp_gen, expiry) : NULL;
 }
 
-/* The attribute may have changed, and the object may have been replaced, since the time was noted. */
-static void expire(struct tp_evictor *e, uint64_t node, uint64_t now_ns)
+static bool is_due(struct tp_tree *t, uint64_t now_ns)
+{
+	TP_RDLOCK(&t->lock);
+
+	return first_due(t, now_ns) != NULL;
+}
+
+/* The first one that is due; the rules may be others since its time was noted. */
+static void expire_first(struct tp_evictor *e, uint64_t now_ns)
 {
 	struct tp_tree *t = e->store->tree;
+	char path[4096], quoted[4096];
 	struct tp_gen *g;
 	uint64_t due;
-
 	TP_TREE_WRLOCK(t);
-	g = mortal(t, node, &due);
+
+	g = first_due(t, now_ns);
 	if (!g)
 		return;
+	due = due_ns(t, g);
 	/* An opener is on its way to a draft that starts from it, or it is not closed. */
-	if ((is_promised(g->object) || (g->object->sample && g->opens > 0)) && due < now_ns + TICK_NS)
+	if (due && (is_promised(g->object) || (g->object->sample && g->opens > 0)) && due < now_ns + TICK_NS)
 		due = now_ns + TICK_NS;
 	if (due > now_ns) {
-		note_expiry(e, node, due);
+		(void)tp_deadlines_set(&t->expiries, &g->expiry, due);
 		return;
 	}
+	tp_deadlines_remove(&t->expiries, &g->expiry);
+	if (!due)
+		return;
 	tp_stats_add(&e->store->stats, TP_STAT_EXPIRED, 1);
-	{
-		char path[4096], quoted[4096];
-
-		tp_tree_path_locked(t, node, path, sizeof(path));
-		tp_events_say(e->store->events, "expired", "%s",
-			tp_events_quote(path, strlen(path), quoted, sizeof(quoted)));
-	}
+	tp_tree_path_locked(t, g->node.id, path, sizeof(path));
+	tp_events_say(e->store->events, "expired", "%s",
+		tp_events_quote(path, strlen(path), quoted, sizeof(quoted)));
 	tp_tree_drop_object(t, g->object);
 }
 
 static void expire_due(struct tp_evictor *e)
 {
 	uint64_t now_ns = tp_wall_ns(e->store->clock);
-	struct expiry x;
 
-	while (pop_due(e, now_ns, &x))
-		expire(e, x.node, now_ns);
+	while (is_due(e->store->tree, now_ns))
+		expire_first(e, now_ns);
 }
 
 /* Room */
@@ -568,7 +482,7 @@ static void spread_rules(struct tp_evictor *e)
 	bool more;
 
 	{
-		TP_WRLOCK(&t->lock);
+		TP_TREE_WRLOCK(t);
 		more = tp_tree_rules_look(t);
 	}
 	if (!more)
@@ -662,7 +576,6 @@ void tp_evictor_free(struct tp_evictor *e)
 	(void)pthread_mutex_destroy(&e->lock);
 	(void)pthread_cond_destroy(&e->wake);
 	tp_trail_fini(&e->trail);
-	free(e->heap);
 	free(e);
 }
 

@@ -40,9 +40,9 @@ bool tp_evictor_unwait(struct tp_evictor *e, struct tp_room_waiter *w);
 void tp_evictor_kick(struct tp_evictor *e);
 /* A rule changed: the thread looks at all of them. NULL is allowed. */
 void tp_evictor_look(struct tp_evictor *e);
-/* Notes when g's time to live is over, as the rules are now; nothing when it has none. With tree.lock held exclusively. NULL is allowed. */
+/* Notes when g's time to live is over, as the rules are now. With tree.lock held exclusively. NULL is allowed. */
 void tp_evictor_expire(struct tp_evictor *e, struct tp_gen *g);
-/* How many times to live are noted. Some are of generations that are gone, but not more than of those that are there, in the long run. */
+/* How many times to live are noted. */
 size_t tp_evictor_expiries(struct tp_evictor *e);
 /* Bytes that are free, or that would be as soon as somebody needs them. A little more than there will be while a draft shares bytes with what it overwrites. */
 uint64_t tp_evictor_available_bytes(struct tp_evictor *e);

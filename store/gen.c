@@ -96,6 +96,7 @@ static void free_gen(struct tp_tree *t, struct tp_gen *g)
 	struct tp_object *o = g->object;
 
 	tp_table_remove(&t->nodes, &g->node.link);
+	tp_deadlines_remove(&t->expiries, &g->expiry);
 	tp_draft_free(g->draft);
 	free(g);
 	o->gens--;

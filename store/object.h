@@ -36,6 +36,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include "store/deadline.h"
 #include "store/heat.h"
 #include "store/list.h"
 #include "store/lock.h"
@@ -180,13 +181,14 @@ struct tp_gen {
 	uint32_t published_s;	/* wall time, rounded up; what times to live count from */
 	struct tp_draft *draft; /* what is known of the writers; NULL when nobody writes */
 	struct tp_heat_entry heat;
-	uint8_t state;	 /* enum tp_gen_state */
-	bool drop_cache; /* was written past the page cache: the next cached open must not keep pages */
-	bool mtime_set;	 /* by utimens, after the last write() */
-	bool superseded; /* OLD because a newer one was published, or another file took its name */
-	bool noted;	 /* only while the evictor looks through its times to live */
-	bool idle;	 /* counted in tree.idle_bytes */
-	bool pinned;	 /* and in tree.idle_pinned_bytes; only while it is idle */
+	struct tp_deadline
+		expiry;	     /* in tree.expiries; there may still be one when it is not PUBLISHED any more */
+	uint8_t state;	     /* enum tp_gen_state */
+	bool drop_cache;     /* was written past the page cache: the next cached open must not keep pages */
+	bool mtime_set;	     /* by utimens, after the last write() */
+	bool superseded : 1; /* OLD because a newer one was published, or another file took its name */
+	bool idle : 1;	     /* counted in tree.idle_bytes */
+	bool pinned : 1;     /* and in tree.idle_pinned_bytes; only while it is idle */
 };
 
 /* A process that wrote, or opened for writing. */

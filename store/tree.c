@@ -110,6 +110,7 @@ int tp_tree_new(struct tp_store *s, struct tp_err *err, struct tp_tree **ret)
 	tp_list_init(&t->writing);
 	tp_list_init(&t->limited);
 	tp_list_init(&t->ruled);
+	tp_deadlines_init(&t->expiries);
 	r = init_locks(t);
 	if (r == 0)
 		r = tp_table_init(&t->nodes, hash_of_node);
@@ -181,6 +182,7 @@ void tp_tree_free(struct tp_tree *t)
 		return;
 	free_all(t);
 	tp_heat_free(t->heat);
+	tp_deadlines_fini(&t->expiries);
 	tp_table_fini(&t->nodes);
 	tp_table_fini(&t->names);
 	tp_ledger_batch_free(t->pending);

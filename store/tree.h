@@ -97,7 +97,8 @@ struct tp_tree {
 	struct tp_table nodes; /* lock */
 	struct tp_table names; /* lock */
 	struct tp_object *root, *cache, *samples;
-	struct tp_heat *heat; /* lock, exclusively */
+	struct tp_heat *heat;	      /* lock, exclusively */
+	struct tp_deadlines expiries; /* generations whose times to live run out, by wall time in ns; lock */
 	struct tp_tree_hooks hooks;
 	struct tp_list limited; /* directories with a quota; lock */
 	struct tp_list
