@@ -25,6 +25,7 @@ void tp_notifier_init(struct tp_notifier *n, int fd, struct tp_stats *stats)
 	(void)pthread_mutex_init(&n->lock, NULL);
 	(void)pthread_cond_init(&n->queued, NULL);
 	(void)pthread_cond_init(&n->idle, NULL);
+	(void)pthread_cond_init(&n->left, NULL);
 	tp_list_init(&n->queue);
 }
 
@@ -45,7 +46,7 @@ static int push(struct tp_notifier *n, struct message *m)
 		n->sleeping = false;
 	}
 	if (wake)
-		(void)pthread_cond_signal(&n->queued);
+		(void)pthread_cond_broadcast(&n->queued);
 	return 0;
 }
 
@@ -102,31 +103,86 @@ int tp_notifier_then(struct tp_notifier *n, void (*done)(void *user), void *user
 	return push(n, m);
 }
 
-/* The next one, or NULL when it is time to go. *ret_send: it may be sent. */
-static struct message *pull(struct tp_notifier *n, bool *ret_send)
+/* The directory that m needs the lock of; 0: none. */
+static uint64_t parent_of(const struct message *m)
+{
+	const struct fuse_out_header *h = (const void *)m->bytes;
+
+	return !m->done && h->error == FUSE_NOTIFY_INVAL_ENTRY
+		       ? ((const struct fuse_notify_inval_entry_out *)(h + 1))->parent
+		       : 0;
+}
+
+/* Who is held up in that directory, or NULL. */
+static struct tp_notifier_thread *held_up_in(struct tp_notifier *n, uint64_t parent)
+{
+	for (unsigned i = 0; i < TP_NOTIFIER_THREADS_MAX; i++) {
+		struct tp_notifier_thread *t = &n->threads[i];
+
+		if (t->alive && t != n->active && t->parent == parent)
+			return t;
+	}
+	return NULL;
+}
+
+/* What t is to do next, or NULL when it is time for it to go. */
+static struct message *next_of(struct tp_notifier *n, struct tp_notifier_thread *t)
+{
+	struct tp_notifier_thread *other;
+	struct message *m;
+
+	for (;;) {
+		struct tp_list *from = n->active == t ? &n->queue : &t->aside;
+
+		if (tp_list_empty(from)) {
+			if (n->active != t || n->ending)
+				return NULL;
+			n->sleeping = true;
+			(void)pthread_cond_wait(&n->queued, &n->lock);
+			continue;
+		}
+		m = tp_container(from->next, struct message, link);
+		tp_list_remove(&m->link);
+		if (from != &n->queue)
+			return m;
+		n->sleeping = false;
+		n->turn++;
+		other = parent_of(m) ? held_up_in(n, parent_of(m)) : NULL;
+		if (!other)
+			return m;
+		tp_list_push_back(&other->aside, &m->link);
+	}
+}
+
+/* The same. *ret_send: it is to be sent. */
+static struct message *pull(struct tp_notifier *n, struct tp_notifier_thread *t, bool *ret_send)
 {
 	struct message *m;
 	TP_LOCK(&n->lock);
 
-	while (tp_list_empty(&n->queue)) {
-		if (n->ending)
-			return NULL;
-		n->sleeping = true;
-		(void)pthread_cond_wait(&n->queued, &n->lock);
-	}
-	n->sleeping = false;
-	m = tp_container(n->queue.next, struct message, link);
-	tp_list_remove(&m->link);
+	m = next_of(n, t);
+	if (!m)
+		return NULL;
 	*ret_send = !n->quiet && !m->done;
-	n->sending = *ret_send;
+	t->parent = *ret_send ? parent_of(m) : 0;
+	if (t->parent && t == &n->threads[TP_NOTIFIER_THREADS_MAX - 1]) {
+		n->lost++;
+		t->parent = 0;
+		*ret_send = false;
+	}
+	if (n->active == t)
+		n->sending = *ret_send;
 	return m;
 }
 
-static void sent(struct tp_notifier *n)
+static void sent(struct tp_notifier *n, struct tp_notifier_thread *t)
 {
 	TP_LOCK(&n->lock);
 
 	n->depth--;
+	t->parent = 0;
+	if (n->active != t)
+		return;
 	if (n->sending && n->quiet)
 		(void)pthread_cond_broadcast(&n->idle);
 	n->sending = false;
@@ -134,11 +190,12 @@ static void sent(struct tp_notifier *n)
 
 static void *run(void *arg)
 {
-	struct tp_notifier *n = arg;
+	struct tp_notifier_thread *t = arg;
+	struct tp_notifier *n = t->notifier;
 	struct message *m;
 	bool send;
 
-	while ((m = pull(n, &send))) {
+	while ((m = pull(n, t, &send))) {
 		if (m->done) {
 			m->done(m->user);
 		} else if (send) {
@@ -151,20 +208,67 @@ static void *run(void *arg)
 			if (k >= 0)
 				tp_stats_add(n->stats, TP_STAT_NOTIFIES, 1);
 		}
-		sent(n);
+		sent(n, t);
 		free(m);
 	}
+	TP_LOCK(&n->lock);
+	t->alive = false;
+	n->alive--;
+	(void)pthread_cond_broadcast(&n->left);
 	return NULL;
+}
+
+/* A thread that is not there, or NULL; the last one only when all others are. */
+static struct tp_notifier_thread *spare(struct tp_notifier *n)
+{
+	for (unsigned i = 0; i < TP_NOTIFIER_THREADS_MAX; i++)
+		if (!n->threads[i].alive)
+			return &n->threads[i];
+	return NULL;
+}
+
+/* t has the queue from now on; who had it ends when it comes back. With the lock held. -errno: as it was. */
+static int hand_over(struct tp_notifier *n, struct tp_notifier_thread *t)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r = pthread_attr_init(&attr);
+
+	if (r)
+		return -r;
+	*t = (struct tp_notifier_thread){.notifier = n};
+	tp_list_init(&t->aside);
+	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	r = pthread_create(&thread, &attr, run, t);
+	(void)pthread_attr_destroy(&attr);
+	if (r)
+		return -r;
+	t->alive = true;
+	n->alive++;
+	n->active = t;
+	n->sending = n->sleeping = false;
+	(void)pthread_cond_broadcast(&n->queued);
+	(void)pthread_cond_broadcast(&n->idle);
+	return 0;
 }
 
 int tp_notifier_start(struct tp_notifier *n)
 {
-	int r = pthread_create(&n->thread, NULL, run, n);
+	TP_LOCK(&n->lock);
 
-	if (r)
-		return -r;
-	n->running = true;
-	return 0;
+	return hand_over(n, &n->threads[0]);
+}
+
+void tp_notifier_guard(struct tp_notifier *n)
+{
+	struct tp_notifier_thread *last = &n->threads[TP_NOTIFIER_THREADS_MAX - 1], *t;
+	TP_LOCK(&n->lock);
+
+	t = spare(n);
+	/* Or one came back that may send everything. */
+	if (t && !n->ending && ((n->sending && n->turn == n->turn_seen) || (n->active == last && t != last)))
+		(void)hand_over(n, t);
+	n->turn_seen = n->turn;
 }
 
 void tp_notifier_quiet(struct tp_notifier *n)
@@ -178,32 +282,28 @@ void tp_notifier_quiet(struct tp_notifier *n)
 
 void tp_notifier_stop(struct tp_notifier *n)
 {
-	{
-		TP_LOCK(&n->lock);
-		n->quiet = true;
-		n->ending = true;
-	}
-	(void)pthread_cond_signal(&n->queued);
-	if (n->running) {
-		(void)pthread_join(n->thread, NULL);
-		n->running = false;
-	}
+	TP_LOCK(&n->lock);
+
+	n->quiet = true;
+	n->ending = true;
+	(void)pthread_cond_broadcast(&n->queued);
+	while (n->alive > 0)
+		(void)pthread_cond_wait(&n->left, &n->lock);
 }
 
 void tp_notifier_fini(struct tp_notifier *n)
 {
-	bool send;
-	struct message *m;
-
-	assert(!n->running);
-	n->ending = n->quiet = true;
+	assert(n->alive == 0);
 	/* What was queued and never met a thread. */
-	while ((m = pull(n, &send))) {
+	while (!tp_list_empty(&n->queue)) {
+		struct message *m = tp_container(n->queue.next, struct message, link);
+
+		tp_list_remove(&m->link);
 		if (m->done)
 			m->done(m->user);
-		sent(n);
 		free(m);
 	}
+	(void)pthread_cond_destroy(&n->left);
 	(void)pthread_cond_destroy(&n->idle);
 	(void)pthread_cond_destroy(&n->queued);
 	(void)pthread_mutex_destroy(&n->lock);
@@ -221,4 +321,11 @@ uint64_t tp_notifier_lost(struct tp_notifier *n)
 	TP_LOCK(&n->lock);
 
 	return n->lost;
+}
+
+unsigned tp_notifier_held_up(struct tp_notifier *n)
+{
+	TP_LOCK(&n->lock);
+
+	return n->alive > 0 ? n->alive - 1 : 0;
 }

@@ -461,16 +461,20 @@ static bool is_held_up(struct tp_session *s)
 static void *guard_run(void *arg)
 {
 	struct tp_session *s = arg;
-	TP_LOCK(&s->crew_lock);
 
 	while (!atomic_load(&s->leaving)) {
-		struct timespec until;
+		{
+			struct timespec until;
+			TP_LOCK(&s->crew_lock);
 
-		(void)clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += GUARD_S;
-		(void)pthread_cond_timedwait(&s->guard_ends, &s->crew_lock, &until);
-		if (is_held_up(s) && call_one(s))
-			(void)pthread_cond_signal(&s->called);
+			(void)clock_gettime(CLOCK_MONOTONIC, &until);
+			until.tv_sec += GUARD_S;
+			if (!atomic_load(&s->leaving))
+				(void)pthread_cond_timedwait(&s->guard_ends, &s->crew_lock, &until);
+			if (is_held_up(s) && call_one(s))
+				(void)pthread_cond_signal(&s->called);
+		}
+		tp_notifier_guard(&s->notifier);
 	}
 	return NULL;
 }
@@ -997,4 +1001,9 @@ uint64_t tp_notify_depth(struct tp_session *s)
 uint64_t tp_notify_lost(struct tp_session *s)
 {
 	return tp_notifier_lost(&s->notifier);
+}
+
+unsigned tp_notify_held_up(struct tp_session *s)
+{
+	return tp_notifier_held_up(&s->notifier);
 }

@@ -151,8 +151,10 @@ void tp_session_each_held(struct tp_session *s, uint64_t at_least_ns,
 void tp_notify_entry(struct tp_session *s, uint64_t parent_node, const char *name, size_t name_len);
 /* off < 0: attributes only; len 0: to the end. */
 void tp_notify_inode(struct tp_session *s, uint64_t node, int64_t off, int64_t len);
-/* Calls done(user) from the notifier thread when all that was queued before has been sent. -ENOMEM, or -ESHUTDOWN after tp_session_serve(): not queued, the caller goes on without. */
+/* Calls done(user) from the notifier thread when all that was queued before has been sent, but for what the kernel has been holding up for long. -ENOMEM, or -ESHUTDOWN after tp_session_serve(): not queued, the caller goes on without. */
 int tp_notify_then(struct tp_session *s, void (*done)(void *user), void *user);
 uint64_t tp_notify_depth(struct tp_session *s);
-/* Invalidations that could not be queued for want of memory. */
+/* Invalidations that were not sent, for want of memory, or while too many others were held up. */
 uint64_t tp_notify_lost(struct tp_session *s);
+/* How many of what is queued the kernel holds up, as others keep a directory's lock. */
+unsigned tp_notify_held_up(struct tp_session *s);

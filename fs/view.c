@@ -224,6 +224,7 @@ static unsigned print_troubles(struct tp_fs *fs, FILE *out)
 	uint64_t dropped = tp_events_dropped(fs->store->events),
 		 unknown = atomic_load(&fs->tree->unknown_ends);
 	uint64_t lost = tp_notify_lost(fs->session);
+	unsigned held_up = tp_notify_held_up(fs->session);
 	int trouble = fs->store->ledger ? tp_ledger_trouble(fs->store->ledger) : 0;
 	unsigned lines = 0;
 
@@ -249,6 +250,11 @@ static unsigned print_troubles(struct tp_fs *fs, FILE *out)
 	if (lost)
 		lines += fprintf(out, "notices: %" PRIu64 " invalidations could not be sent to the kernel\n",
 				 lost) > 0;
+	if (held_up)
+		lines += fprintf(out,
+				 "notices: programs keep %u directories locked in the kernel, and names that "
+				 "went from there are still shown\n",
+				 held_up) > 0;
 	return lines;
 }
 
@@ -388,6 +394,8 @@ void tp_view_stats(struct tp_fs *fs, uint64_t node, FILE *out)
 	gauge(out, "parked_requests", "requests that wait", parked);
 	gauge(out, "notices_waiting", "invalidations on their way to the kernel",
 		tp_notify_depth(fs->session));
+	gauge(out, "notices_held_up", "of them, held up by who keeps a directory's lock",
+		tp_notify_held_up(fs->session));
 	gauge(out, "samples_ready", "samples that wait for a consumer", s.ready);
 	gauge(out, "samples_oldest_ready_seconds", "age of the oldest ready sample", age_s(fs, s.oldest_ns));
 	gauge(out, "uptime_seconds", "since the mount",
