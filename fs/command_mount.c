@@ -135,8 +135,9 @@ static int umount_one(const char *path)
 		r = tp_daemon_wait(m.state);
 		if (r == -ETIMEDOUT)
 			code = tp_command_fail("umount", 1,
-				"not drained: process %d has ended, but the disk of %s holds it; what the "
-				"journal has is kept",
+				"not drained: process %d has ended, but the kernel has not let go of it: the "
+				"disk of %s does not answer, or a program keeps a directory of the mount "
+				"locked; what the journal has is kept",
 				(int)d.pid, m.state);
 		else
 			code = r < 0 ? tp_command_fail(

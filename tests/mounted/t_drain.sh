@@ -63,7 +63,7 @@ not_mounted()
 serve
 freeze
 begin=$SECONDS
-fails_with "umount of an idle mount says that the disk hangs" "but the disk of $D/s holds it" \
+fails_with "umount of an idle mount says that the disk hangs" "the disk of $D/s does not answer" \
 	within 30 "$TIDEPOOL" umount "$M"
 ok "and took seconds" test $((SECONDS - begin)) -le $((12 * TP_SLOW))
 ok "the mount is gone" not_mounted

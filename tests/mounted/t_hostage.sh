@@ -88,3 +88,17 @@ for d in "${held[@]}"; do
 done
 ok "and all can be removed" within 60 rm -rf "${held[@]}" "$MNT/cache/held" "$MNT/cache/other"
 is "nothing is left" "$(ls "$MNT/cache")" ""
+tp_umount
+
+# Unmounting waits no longer than it may.
+tp_mount -o ram=32M,drain=2
+mkdir "$MNT/cache/held" "$MNT/cache/other"
+objects fill "$MNT/cache/held" 8
+take "$MNT/cache/held"
+objects fill "$MNT/cache/other" 40
+fails_with "umount says what is in the way" "a program keeps a directory of the mount locked" \
+	within 60 "$TIDEPOOL" umount "$MNT"
+fails "the mount is gone" is_mounted "$MNT"
+give_back
+ok "and so is the daemon, then" eventually 60 process_gone "$TP_PID"
+TP_PID=
