@@ -161,10 +161,11 @@ static struct message *pull(struct tp_notifier *n, struct tp_notifier_thread *t,
 	TP_LOCK(&n->lock);
 
 	m = next_of(n, t);
+	*ret_send = m && !n->quiet && !m->done;
+	/* Until then it is what was sent last: nothing about the same directory goes before what lies aside. */
+	t->parent = *ret_send ? parent_of(m) : 0;
 	if (!m)
 		return NULL;
-	*ret_send = !n->quiet && !m->done;
-	t->parent = *ret_send ? parent_of(m) : 0;
 	if (t->parent && t == &n->threads[TP_NOTIFIER_THREADS_MAX - 1]) {
 		n->lost++;
 		t->parent = 0;
@@ -180,7 +181,6 @@ static void sent(struct tp_notifier *n, struct tp_notifier_thread *t)
 	TP_LOCK(&n->lock);
 
 	n->depth--;
-	t->parent = 0;
 	if (n->active != t)
 		return;
 	if (n->sending && n->quiet)
