@@ -3,7 +3,7 @@
  * The evictor's round: expire what is due, serve who waits for room, evict while the pool is used above `high` (down to `low`), bring down what is above its quota, tell
  * more of those for whom other rules hold.
  *
- * A victim loses its names under the tree's lock and is kept from going (busy) until the kernel has been told; the batch's done callback, from the notifier's thread, lets it
+ * A victim loses its names under the tree's lock and is kept from going (busy) until the kernel has been told, or has held that up for long; the batch's done callback, from the notifier's thread, lets it
  * go. No lock is held while the kernel is told, and nobody waits for it but this thread's waiters.
  *
  * Lock order: tree.lock before e->lock. The thread holds neither when it calls a waiter.
@@ -361,6 +361,21 @@ static bool satisfied(struct tp_evictor *e, const struct tp_room_waiter *w)
 	return w->quota_node ? !over_quota(e, w->quota_node, w->bytes) : free_bytes(e) >= w->bytes;
 }
 
+/* Other rules hold for many: some of them hear of it. False: there are none. */
+static bool spread_rules(struct tp_evictor *e)
+{
+	struct tp_tree *t = e->store->tree;
+
+	{
+		TP_TREE_WRLOCK(t);
+		if (tp_list_empty(&t->ruled))
+			return false;
+		(void)tp_tree_rules_look(t);
+	}
+	let_others();
+	return true;
+}
+
 /* Does what can be done for w now. 1: it may try again; 0: room is on its way; -1: there will be none. */
 static int serve(struct tp_evictor *e, const struct tp_room_waiter *w)
 {
@@ -378,7 +393,11 @@ static int serve(struct tp_evictor *e, const struct tp_room_waiter *w)
 		}
 	}
 	/* A little more than what is asked for, so that the next one need not wait. */
-	return evict(e, w->bytes + w->bytes / 2 + 64 * TP_PAGE_BYTES, w->quota_node, true) ? 0 : -1;
+	while (evict(e, w->bytes + w->bytes / 2 + 64 * TP_PAGE_BYTES, w->quota_node, true) == 0)
+		/* How much is pinned, and so may go nevertheless, is known when all have heard. */
+		if (!spread_rules(e))
+			return -1;
+	return 0;
 }
 
 /* Each waiter in turn, the oldest first; false when the first of them has to wait on. */
@@ -475,22 +494,6 @@ static void keep_quotas(struct tp_evictor *e)
 			rest(e, node);
 }
 
-/* Other rules hold for many: some of them hear of it, and the rest after what else is to be done. */
-static void spread_rules(struct tp_evictor *e)
-{
-	struct tp_tree *t = e->store->tree;
-	bool more;
-
-	{
-		TP_TREE_WRLOCK(t);
-		more = tp_tree_rules_look(t);
-	}
-	if (!more)
-		return;
-	tp_evictor_look(e);
-	let_others();
-}
-
 static void *run(void *arg)
 {
 	struct tp_evictor *e = arg;
@@ -521,7 +524,9 @@ static void *run(void *arg)
 		expire_due(e);
 		make_room(e);
 		keep_quotas(e);
-		spread_rules(e);
+		/* The rest after what else is to be done. */
+		if (spread_rules(e))
+			tp_evictor_look(e);
 	}
 }
 

@@ -47,6 +47,18 @@ static inline void tp_list_remove(struct tp_list *e)
 	tp_list_init(e);
 }
 
+/* All of from comes before what is in head, in its order; from is empty then. */
+static inline void tp_list_splice_front(struct tp_list *head, struct tp_list *from)
+{
+	if (tp_list_empty(from))
+		return;
+	from->next->prev = head;
+	from->prev->next = head->next;
+	head->next->prev = from->prev;
+	head->next = from->next;
+	tp_list_init(from);
+}
+
 #define tp_container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #define tp_list_each(pos, head) for (struct tp_list *pos = (head)->next; pos != (head); pos = pos->next)

@@ -607,8 +607,10 @@ static bool moved_object(struct tp_tree *t, struct tp_who *who, struct tp_name *
 	tp_tree_note_object(t, o);
 	if (S_ISREG(o->mode) && o->names == n)
 		published = tp_gen_renamed(t, who, n, was_temporary);
-	if (from != n->parent && (tp_tree_ttl_of(t, from) != tp_tree_ttl_of(t, n->parent) ||
-					 tp_tree_pinned(t, from) != tp_tree_pinned(t, n->parent)))
+	/* Or it may go from where they have not been heard of yet to where all have. */
+	if (from != n->parent &&
+		(tp_tree_ttl_of(t, from) != tp_tree_ttl_of(t, n->parent) ||
+			tp_tree_pinned(t, from) != tp_tree_pinned(t, n->parent) || !tp_list_empty(&t->ruled)))
 		tp_tree_rules_changed(t, o);
 	return published;
 }

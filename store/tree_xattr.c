@@ -46,8 +46,10 @@ static void rules_of_one_changed(struct tp_tree *t, struct tp_object *o)
 static void rules_of_all_changed(struct tp_tree *t, struct tp_object *dir)
 {
 	dir->dir->ruled_from = 0;
-	/* One that was removed is in no list any more, and empty. */
-	if (dir->dir->names > 0 && tp_list_empty(&dir->dir->ruled))
+	/* Behind the others, so that who sets a rule again and again is last. */
+	tp_list_remove(&dir->dir->ruled);
+	/* One that was removed must be in no list, and is empty. */
+	if (dir->dir->names > 0)
 		tp_list_push_back(&t->ruled, &dir->dir->ruled);
 }
 

@@ -600,16 +600,70 @@ Test(evict, many_hear_of_other_rules_bit_by_bit)
 	wait_until(all_heard, &m);
 	cr_assert_eq(pinned_bytes(&m), MANY * 256);
 	holds(&m.f);
-	/* A directory that goes while what was in it is still to be told. */
-	cr_assert_eq(set_rule(&m.f, m.d, "pin", "0"), 0);
-	for (unsigned i = 0; i < MANY / 4; i++)
-		cr_assert_eq(unlink_as(&m.f, &m.f.me, m.subs[3], numbered("in", i)), 0);
-	cr_assert_eq(set_rule(&m.f, m.d, "pin", "1"), 0);
-	cr_assert_eq(rmdir_as(&m.f, &m.f.me, m.subs[2], "sub3"), 0);
-	holds(&m.f);
-	wait_until(all_heard, &m);
-	cr_assert_eq(pinned_bytes(&m), MANY / 4 * 3 * 256);
 	fixture_close(&m.f);
+}
+
+Test(evict, a_directory_may_go_before_what_is_in_it_has_heard_of_other_rules)
+{
+	struct fixture f;
+	uint64_t d, sub = 0;
+
+	fixture_open(&f, 8 * MIB, NULL);
+	d = make_dir(&f, TP_NODE_CACHE, "d");
+	for (unsigned i = 0; i < 2000; i++) {
+		sub = make_dir(&f, d, numbered("sub", i));
+		put(&f, sub, "x", "x");
+	}
+	for (unsigned i = 0; i < 20; i++) {
+		/* One of those that are known to have something to tell, and to which nobody has come yet. */
+		unsigned victim = 1000 + i;
+
+		cr_assert_eq(set_rule(&f, d, "pin", i % 2 ? "0" : "1"), 0);
+		sub = node_of(&f, &f.me, d, numbered("sub", victim));
+		cr_assert_eq(unlink_as(&f, &f.me, sub, "x"), 0);
+		cr_assert_eq(rmdir_as(&f, &f.me, d, numbered("sub", victim)), 0);
+		holds(&f);
+	}
+	fixture_close(&f);
+}
+
+Test(evict, what_moves_to_where_all_have_heard_of_other_rules_has_heard_as_well)
+{
+	struct many m;
+	uint64_t first, second;
+
+	fixture_open(&m.f, 8 * MIB, NULL);
+	m.d = make_dir(&m.f, TP_NODE_CACHE, "d");
+	first = make_dir(&m.f, m.d, "first");
+	second = make_dir(&m.f, m.d, "second");
+	fill(&m.f, first, "x", 10, 200);
+	fill(&m.f, second, "in", MANY, 200);
+	for (unsigned i = 1; i <= 20; i++) {
+		cr_assert_eq(set_rule(&m.f, m.d, "pin", i % 2 ? "1" : "0"), 0);
+		cr_assert_eq(rename_as(&m.f, &m.f.me, second, numbered("in", MANY - i), first,
+				     numbered("moved", i), 0),
+			0);
+		wait_until(all_heard, &m);
+		cr_assert_eq(pinned_bytes(&m), i % 2 ? (MANY + 10) * 256 : 0);
+		holds(&m.f);
+	}
+	fixture_close(&m.f);
+}
+
+Test(evict, nobody_is_refused_while_a_pin_spreads)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct fixture f;
+		uint64_t d;
+
+		fixture_open(&f, 8 * MIB, NULL);
+		d = make_dir(&f, TP_NODE_CACHE, "d");
+		fill(&f, d, "in", 28000, 256);
+		cr_assert_eq(set_rule(&f, d, "pin", "1"), 0);
+		/* More is pinned than may be, so some of it goes. */
+		cr_assert_eq(put_waiting(&f, TP_NODE_CACHE, "more", 1900 * KIB, 1), 0);
+		fixture_close(&f);
+	}
 }
 
 Test(evict, a_time_to_live_for_many_holds_for_all)

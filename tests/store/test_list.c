@@ -61,3 +61,24 @@ Test(list, a_walk_may_remove_where_it_stands)
 			tp_list_remove(pos);
 	cr_assert_eq(digits(&head), 135);
 }
+
+Test(list, one_list_goes_before_another)
+{
+	struct tp_list head, from;
+	struct number n[4];
+
+	tp_list_init(&head);
+	tp_list_init(&from);
+	tp_list_splice_front(&head, &from);
+	cr_assert(tp_list_empty(&head));
+	for (int i = 0; i < 4; i++) {
+		n[i].value = i + 1;
+		tp_list_push_back(i < 2 ? &from : &head, &n[i].link);
+	}
+	tp_list_splice_front(&head, &from);
+	cr_assert_eq(digits(&head), 1234);
+	cr_assert(tp_list_empty(&from));
+	for (int i = 0; i < 4; i++)
+		tp_list_remove(&n[i].link);
+	cr_assert(tp_list_empty(&head));
+}
