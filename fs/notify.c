@@ -125,17 +125,31 @@ static struct tp_notifier_thread *held_up_in(struct tp_notifier *n, uint64_t par
 	return NULL;
 }
 
+static struct tp_notifier_thread *last_resort(struct tp_notifier *n)
+{
+	return &n->threads[TP_NOTIFIER_THREADS_MAX - 1];
+}
+
+/* Who else is to send m, which t took from the queue; NULL: nobody. */
+static struct tp_notifier_thread *other_for(
+	struct tp_notifier *n, struct tp_notifier_thread *t, const struct message *m)
+{
+	struct tp_notifier_thread *other = parent_of(m) ? held_up_in(n, parent_of(m)) : NULL;
+
+	return !other && t == last_resort(n) && parent_of(m) && !n->quiet ? t : other;
+}
+
 /* What t is to do next, or NULL when it is time for it to go. */
 static struct message *next_of(struct tp_notifier *n, struct tp_notifier_thread *t)
 {
-	struct tp_notifier_thread *other;
-	struct message *m;
-
 	for (;;) {
-		struct tp_list *from = n->active == t ? &n->queue : &t->aside;
+		bool own = n->active != t || (n->ending && tp_list_empty(&n->queue));
+		struct tp_list *from = own ? &t->aside : &n->queue;
+		struct tp_notifier_thread *other;
+		struct message *m;
 
 		if (tp_list_empty(from)) {
-			if (n->active != t || n->ending)
+			if (own)
 				return NULL;
 			n->sleeping = true;
 			(void)pthread_cond_wait(&n->queued, &n->lock);
@@ -143,13 +157,19 @@ static struct message *next_of(struct tp_notifier *n, struct tp_notifier_thread 
 		}
 		m = tp_container(from->next, struct message, link);
 		tp_list_remove(&m->link);
-		if (from != &n->queue)
+		if (own)
 			return m;
 		n->sleeping = false;
 		n->turn++;
-		other = parent_of(m) ? held_up_in(n, parent_of(m)) : NULL;
+		other = other_for(n, t, m);
 		if (!other)
 			return m;
+		if (other == t && n->depth > TP_NOTIFIER_DEPTH_MAX) {
+			free(m);
+			n->depth--;
+			n->lost++;
+			continue;
+		}
 		tp_list_push_back(&other->aside, &m->link);
 	}
 }
@@ -164,14 +184,7 @@ static struct message *pull(struct tp_notifier *n, struct tp_notifier_thread *t,
 	*ret_send = m && !n->quiet && !m->done;
 	/* Until then it is what was sent last: nothing about the same directory goes before what lies aside. */
 	t->parent = *ret_send ? parent_of(m) : 0;
-	if (!m)
-		return NULL;
-	if (t->parent && t == &n->threads[TP_NOTIFIER_THREADS_MAX - 1]) {
-		n->lost++;
-		t->parent = 0;
-		*ret_send = false;
-	}
-	if (n->active == t)
+	if (m && n->active == t)
 		n->sending = *ret_send;
 	return m;
 }
@@ -261,13 +274,15 @@ int tp_notifier_start(struct tp_notifier *n)
 
 void tp_notifier_guard(struct tp_notifier *n)
 {
-	struct tp_notifier_thread *last = &n->threads[TP_NOTIFIER_THREADS_MAX - 1], *t;
+	struct tp_notifier_thread *last = last_resort(n), *t;
 	TP_LOCK(&n->lock);
 
 	t = spare(n);
-	/* Or one came back that may send everything. */
-	if (t && !n->ending && ((n->sending && n->turn == n->turn_seen) || (n->active == last && t != last)))
+	if (t && !n->ending && n->sending && n->turn == n->turn_seen)
 		(void)hand_over(n, t);
+	/* One came back, and another may send what the last one could not. */
+	if (t && !n->ending && n->active == last && t != last && hand_over(n, t) == 0)
+		tp_list_splice_front(&n->queue, &last->aside);
 	n->turn_seen = n->turn;
 }
 
@@ -325,7 +340,10 @@ uint64_t tp_notifier_lost(struct tp_notifier *n)
 
 unsigned tp_notifier_held_up(struct tp_notifier *n)
 {
+	unsigned count = 0;
 	TP_LOCK(&n->lock);
 
-	return n->alive > 0 ? n->alive - 1 : 0;
+	for (unsigned i = 0; i < TP_NOTIFIER_THREADS_MAX; i++)
+		count += n->threads[i].alive && &n->threads[i] != n->active && n->threads[i].parent;
+	return count;
 }

@@ -8,8 +8,8 @@
  *
  * Or it waits for somebody else, for as long as that one likes: a listing copies names into the caller's memory with that lock held, and the memory may be a file of another
  * file system, which does not answer. So who is held up for long loses the queue to a stand-in, which leaves the other what is about the same directory, and all goes on but in
- * there. There are few stand-ins. The last one, which comes when all others are held up, sends nothing that needs such a lock: the kernel then keeps names that are gone, until
- * somebody opens them.
+ * there. There are few stand-ins. The last one, which comes when all others are held up, sends nothing that needs such a lock, and leaves it to who comes back first: until then
+ * the kernel shows names that are gone, but to who opens them.
  */
 #pragma once
 
@@ -21,6 +21,8 @@
 #include "store/stats.h"
 
 #define TP_NOTIFIER_THREADS_MAX 8
+/* So many messages may wait; beyond that the last thread drops what it cannot send. */
+#define TP_NOTIFIER_DEPTH_MAX (1u << 18)
 
 struct tp_notifier;
 
@@ -47,7 +49,7 @@ struct tp_notifier {
 	unsigned alive;
 	struct tp_list queue; /* of struct message */
 	uint64_t depth;	      /* queued, and those that are being sent */
-	uint64_t lost;	      /* never sent, for want of memory or of threads */
+	uint64_t lost;	      /* never sent, for want of memory or because too many waited */
 	uint64_t turn;	      /* how many were taken from the queue */
 	uint64_t turn_seen;   /* tp_notifier_guard()'s */
 	bool sleeping;	      /* active waits on queued */
@@ -73,5 +75,5 @@ void tp_notifier_inode(struct tp_notifier *n, uint64_t node, int64_t off, int64_
 int tp_notifier_then(struct tp_notifier *n, void (*done)(void *user), void *user);
 uint64_t tp_notifier_depth(struct tp_notifier *n);
 uint64_t tp_notifier_lost(struct tp_notifier *n);
-/* How many the kernel holds up. */
+/* How many directories are locked, so that what is about them waits. */
 unsigned tp_notifier_held_up(struct tp_notifier *n);

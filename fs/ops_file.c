@@ -262,7 +262,7 @@ static void answer_flush(void *user)
 
 /*
  * The writing open took one name from the kernel and had the others taken by the notifier. Before that one is through, the kernel
- * itself would answer a stat by one of them, with the old size: so close() does not return earlier.
+ * itself would answer a stat by one of them, with the old size: so close() does not return earlier, unless the kernel has been holding that up for long.
  */
 static bool flush_after_notices(struct tp_fs *fs, struct tp_request *r, int error)
 {

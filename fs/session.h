@@ -154,7 +154,7 @@ void tp_notify_inode(struct tp_session *s, uint64_t node, int64_t off, int64_t l
 /* Calls done(user) from the notifier thread when all that was queued before has been sent, but for what the kernel has been holding up for long. -ENOMEM, or -ESHUTDOWN after tp_session_serve(): not queued, the caller goes on without. */
 int tp_notify_then(struct tp_session *s, void (*done)(void *user), void *user);
 uint64_t tp_notify_depth(struct tp_session *s);
-/* Invalidations that were not sent, for want of memory, or while too many others were held up. */
+/* Invalidations that were not sent, for want of memory or because too many waited. */
 uint64_t tp_notify_lost(struct tp_session *s);
-/* How many of what is queued the kernel holds up, as others keep a directory's lock. */
+/* How many directories others keep locked in the kernel, so that what is about them waits. */
 unsigned tp_notify_held_up(struct tp_session *s);

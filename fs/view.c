@@ -394,7 +394,8 @@ void tp_view_stats(struct tp_fs *fs, uint64_t node, FILE *out)
 	gauge(out, "parked_requests", "requests that wait", parked);
 	gauge(out, "notices_waiting", "invalidations on their way to the kernel",
 		tp_notify_depth(fs->session));
-	gauge(out, "notices_held_up", "of them, held up by who keeps a directory's lock",
+	gauge(out, "notices_held_up",
+		"directories that programs keep locked, so that what is about them waits",
 		tp_notify_held_up(fs->session));
 	gauge(out, "samples_ready", "samples that wait for a consumer", s.ready);
 	gauge(out, "samples_oldest_ready_seconds", "age of the oldest ready sample", age_s(fs, s.oldest_ns));

@@ -84,7 +84,7 @@ ok "which can be read, or is gone" objects open "$MNT/cache/other" 64
 give_back
 ok "then what had to wait is told" eventually 60 told
 for d in "${held[@]}"; do
-	ok "each object is whole, or gone for who opens it" objects open "$d" 2
+	ok "each object is whole, or gone" objects check "$d" 2 0
 done
 ok "and all can be removed" within 60 rm -rf "${held[@]}" "$MNT/cache/held" "$MNT/cache/other"
 is "nothing is left" "$(ls "$MNT/cache")" ""
