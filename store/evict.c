@@ -264,12 +264,16 @@ static uint64_t due_ns(struct tp_tree *t, const struct tp_gen *g)
 
 void tp_evictor_expire(struct tp_evictor *e, struct tp_gen *g)
 {
-	struct tp_tree *t = e ? e->store->tree : NULL;
-	uint64_t due = e ? due_ns(t, g) : 0;
+	struct tp_tree *t;
+	uint64_t due;
 
-	if (e && !due)
+	if (!e)
+		return;
+	t = e->store->tree;
+	due = due_ns(t, g);
+	if (!due)
 		tp_deadlines_remove(&t->expiries, &g->expiry);
-	else if (e && tp_deadlines_set(&t->expiries, &g->expiry, due) < 0)
+	else if (tp_deadlines_set(&t->expiries, &g->expiry, due) < 0)
 		tp_events_say(e->store->events, "ttl", "no memory to remember a time to live, ignoring it");
 }
 
@@ -296,8 +300,8 @@ static bool is_due(struct tp_tree *t, uint64_t now_ns)
 	return first_due(t, now_ns) != NULL;
 }
 
-/* The first one that is due; the rules may be others since its time was noted. */
-static void expire_first(struct tp_evictor *e, uint64_t now_ns)
+/* The first one that is due; the rules may be others since its time was noted. False: none is. */
+static bool expire_first(struct tp_evictor *e, uint64_t now_ns)
 {
 	struct tp_tree *t = e->store->tree;
 	char path[4096], quoted[4096];
@@ -307,31 +311,34 @@ static void expire_first(struct tp_evictor *e, uint64_t now_ns)
 
 	g = first_due(t, now_ns);
 	if (!g)
-		return;
+		return false;
 	due = due_ns(t, g);
 	/* An opener is on its way to a draft that starts from it, or it is not closed. */
 	if (due && (is_promised(g->object) || (g->object->sample && g->opens > 0)) && due < now_ns + TICK_NS)
 		due = now_ns + TICK_NS;
 	if (due > now_ns) {
 		(void)tp_deadlines_set(&t->expiries, &g->expiry, due);
-		return;
+		return true;
 	}
 	tp_deadlines_remove(&t->expiries, &g->expiry);
 	if (!due)
-		return;
+		return true;
 	tp_stats_add(&e->store->stats, TP_STAT_EXPIRED, 1);
 	tp_tree_path_locked(t, g->node.id, path, sizeof(path));
 	tp_events_say(e->store->events, "expired", "%s",
 		tp_events_quote(path, strlen(path), quoted, sizeof(quoted)));
 	tp_tree_drop_object(t, g->object);
+	return true;
 }
 
 static void expire_due(struct tp_evictor *e)
 {
 	uint64_t now_ns = tp_wall_ns(e->store->clock);
 
-	while (is_due(e->store->tree, now_ns))
-		expire_first(e, now_ns);
+	/* Mostly nothing is, and that is found out beside others. */
+	if (is_due(e->store->tree, now_ns))
+		while (expire_first(e, now_ns))
+			;
 }
 
 /* Room */
@@ -376,10 +383,25 @@ static bool spread_rules(struct tp_evictor *e)
 	return true;
 }
 
+/* All of them, unless rules are set again meanwhile: who does so without end is not waited for. False: there are none. */
+static bool spread_all_rules(struct tp_evictor *e)
+{
+	struct tp_tree_counts counts;
+	uint64_t rounds, i;
+
+	tp_tree_count(e->store->tree, &counts);
+	rounds = (counts.objects + counts.directories + counts.others) / TP_RULES_AT_ONCE + 1;
+	for (i = 0; i < rounds && spread_rules(e); i++)
+		;
+	return i > 0;
+}
+
 /* Does what can be done for w now. 1: it may try again; 0: room is on its way; -1: there will be none. */
 static int serve(struct tp_evictor *e, const struct tp_room_waiter *w)
 {
 	struct tp_tree *t = e->store->tree;
+	/* A little more than what is asked for, so that the next one need not wait. */
+	uint64_t bytes = w->bytes + w->bytes / 2 + 64 * TP_PAGE_BYTES;
 
 	if (satisfied(e, w))
 		return 1;
@@ -392,12 +414,10 @@ static int serve(struct tp_evictor *e, const struct tp_room_waiter *w)
 			return 0;
 		}
 	}
-	/* A little more than what is asked for, so that the next one need not wait. */
-	while (evict(e, w->bytes + w->bytes / 2 + 64 * TP_PAGE_BYTES, w->quota_node, true) == 0)
-		/* How much is pinned, and so may go nevertheless, is known when all have heard. */
-		if (!spread_rules(e))
-			return -1;
-	return 0;
+	if (evict(e, bytes, w->quota_node, true) > 0)
+		return 0;
+	/* How much is pinned, and so may go nevertheless, is known when all have heard. */
+	return spread_all_rules(e) && evict(e, bytes, w->quota_node, true) > 0 ? 0 : -1;
 }
 
 /* Each waiter in turn, the oldest first; false when the first of them has to wait on. */

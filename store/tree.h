@@ -268,7 +268,9 @@ uint64_t tp_tree_ttl_of(struct tp_tree *t, const struct tp_object *o);
  * evictor goes on, by tp_tree_rules_look(). What may be evicted is another at once.
  */
 void tp_tree_rules_changed(struct tp_tree *t, struct tp_object *top);
-/* Looks at some more. False: that was all. */
+/* So many names hear of it while the lock is held: some milliseconds. */
+#define TP_RULES_AT_ONCE 1024
+/* Looks at as many more. False: that was all. */
 bool tp_tree_rules_look(struct tp_tree *t);
 uint16_t tp_tree_depth_of(struct tp_tree *t, const struct tp_object *o);
 bool tp_tree_in_samples(struct tp_tree *t, const struct tp_object *o);

@@ -18,8 +18,6 @@
 
 #define OURS "user.tidepool."
 #define VALUE_BYTES_MAX 8192
-/* So many names hear that other rules hold while the tree's lock is held: some milliseconds. */
-#define RULES_AT_ONCE 1024
 
 static const char *our_key(const char *name)
 {
@@ -55,7 +53,7 @@ static void rules_of_all_changed(struct tp_tree *t, struct tp_object *dir)
 
 bool tp_tree_rules_look(struct tp_tree *t)
 {
-	unsigned left = RULES_AT_ONCE;
+	unsigned left = TP_RULES_AT_ONCE;
 
 	while (!tp_list_empty(&t->ruled)) {
 		struct tp_dir *d = tp_container(t->ruled.next, struct tp_dir, ruled);

@@ -666,6 +666,40 @@ Test(evict, nobody_is_refused_while_a_pin_spreads)
 	}
 }
 
+struct setter {
+	struct many *m;
+	_Atomic bool ends;
+};
+
+static void *set_again_and_again(void *arg)
+{
+	struct setter *s = arg;
+
+	while (!s->ends)
+		(void)set_rule(&s->m->f, s->m->d, "ttl", "3600");
+	return NULL;
+}
+
+Test(evict, who_sets_rules_without_end_keeps_nobody_waiting)
+{
+	struct many m;
+	struct setter s = {.m = &m};
+	pthread_t thread;
+	uint64_t stream;
+
+	many_open(&m);
+	cr_assert_eq(set_rule(&m.f, m.d, "pin", "1"), 0);
+	wait_until(all_heard, &m);
+	stream = make_dir(&m.f, TP_NODE_SAMPLES, "s");
+	fill(&m.f, stream, "x", 90, 64 * KIB);
+	cr_assert_eq(pthread_create(&thread, NULL, set_again_and_again, &s), 0);
+	for (unsigned i = 0; i < 20; i++)
+		cr_assert_eq(put_waiting(&m.f, TP_NODE_CACHE, "more", 4 * MIB, 1), -ENOSPC);
+	s.ends = true;
+	pthread_join(thread, NULL);
+	fixture_close(&m.f);
+}
+
 Test(evict, a_time_to_live_for_many_holds_for_all)
 {
 	struct many m;
