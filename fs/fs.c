@@ -8,6 +8,7 @@
 
 #include "fs/holder.h"
 #include "fs/mounts.h"
+#include "fs/notify.h"
 #include "fs/ops.h"
 #include "fs/worker.h"
 #include "store/cleanup.h"
@@ -17,21 +18,21 @@ static void name_changed(void *user, uint64_t parent_node, const char *name, siz
 {
 	struct tp_fs *fs = user;
 
-	tp_notify_entry(fs->session, parent_node, name, len);
+	tp_notifier_entry(tp_session_notifier(fs->session), parent_node, name, len);
 }
 
 static void node_changed(void *user, uint64_t node, int64_t off, int64_t len)
 {
 	struct tp_fs *fs = user;
 
-	tp_notify_inode(fs->session, node, off, len);
+	tp_notifier_inode(tp_session_notifier(fs->session), node, off, len);
 }
 
 static int then(void *user, void (*done)(void *arg), void *arg)
 {
 	struct tp_fs *fs = user;
 
-	return tp_notify_then(fs->session, done, arg);
+	return tp_notifier_then(tp_session_notifier(fs->session), done, arg);
 }
 
 int tp_fs_mount(

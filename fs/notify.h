@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The thread that tells the kernel what it must forget, in the order in which it was queued. A session has one; others use tp_notify_entry() and
- * its kin in fs/session.h.
+ * The thread that tells the kernel what it must forget, in the order in which it was queued. A session has one.
  *
  * The kernel takes the directory's lock for such a message, and whoever holds that lock may be waiting for our reply. So the thread is
  * told to send no more (tp_notifier_quiet()) while requests are still read and answered, and only then may reading end.
@@ -70,10 +69,18 @@ void tp_notifier_stop(struct tp_notifier *n);
 /* Stopped, or never started. */
 void tp_notifier_fini(struct tp_notifier *n);
 
+/* Queued; never block. A name that the kernel does not know is nothing. */
 void tp_notifier_entry(struct tp_notifier *n, uint64_t parent, const char *name, size_t name_len);
+/* off < 0: attributes only; len 0: to the end. */
 void tp_notifier_inode(struct tp_notifier *n, uint64_t node, int64_t off, int64_t len);
+/*
+ * Calls done(user) from the notifier's thread when all that was queued before has been sent, but for what the kernel has been holding up for long. -ENOMEM, or -ESHUTDOWN when
+ * the session has ended: not queued, the caller goes on without.
+ */
 int tp_notifier_then(struct tp_notifier *n, void (*done)(void *user), void *user);
+/* How much is queued or being sent. */
 uint64_t tp_notifier_depth(struct tp_notifier *n);
+/* Invalidations that were not sent, for want of memory or because too many waited. */
 uint64_t tp_notifier_lost(struct tp_notifier *n);
-/* How many directories are locked, so that what is about them waits. */
+/* How many directories others keep locked in the kernel, so that what is about them waits. */
 unsigned tp_notifier_held_up(struct tp_notifier *n);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/notify.h"
 #include "fs/ops.h"
 #include "fs/ops_lock.h"
 #include "fs/parked.h"
@@ -271,7 +272,7 @@ static bool flush_after_notices(struct tp_fs *fs, struct tp_request *r, int erro
 	if (!f)
 		return false;
 	*f = (struct flush){.session = fs->session, .caller = r->caller, .error = error};
-	if (tp_notify_then(fs->session, answer_flush, f) == 0)
+	if (tp_notifier_then(tp_session_notifier(fs->session), answer_flush, f) == 0)
 		return true;
 	free(f);
 	return false;

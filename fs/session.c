@@ -978,32 +978,7 @@ void tp_session_each_held(struct tp_session *s, uint64_t at_least_ns,
 	}
 }
 
-void tp_notify_entry(struct tp_session *s, uint64_t parent_node, const char *name, size_t name_len)
+struct tp_notifier *tp_session_notifier(struct tp_session *s)
 {
-	tp_notifier_entry(&s->notifier, parent_node, name, name_len);
-}
-
-void tp_notify_inode(struct tp_session *s, uint64_t node, int64_t off, int64_t len)
-{
-	tp_notifier_inode(&s->notifier, node, off, len);
-}
-
-int tp_notify_then(struct tp_session *s, void (*done)(void *user), void *user)
-{
-	return tp_notifier_then(&s->notifier, done, user);
-}
-
-uint64_t tp_notify_depth(struct tp_session *s)
-{
-	return tp_notifier_depth(&s->notifier);
-}
-
-uint64_t tp_notify_lost(struct tp_session *s)
-{
-	return tp_notifier_lost(&s->notifier);
-}
-
-unsigned tp_notify_held_up(struct tp_session *s)
-{
-	return tp_notifier_held_up(&s->notifier);
+	return &s->notifier;
 }

@@ -33,6 +33,7 @@
 /* Opcodes that the headers of the oldest supported distribution may lack are defined in session.c. */
 
 struct tp_session;
+struct tp_notifier;
 
 /* What is needed to answer: small, copied by value into whatever waits. */
 struct tp_caller {
@@ -147,14 +148,5 @@ struct tp_held {
 void tp_session_each_held(struct tp_session *s, uint64_t at_least_ns,
 	void (*each)(const struct tp_held *h, void *user), void *user);
 
-/* Queued for the notifier thread; never block. A name that the kernel does not know is nothing. */
-void tp_notify_entry(struct tp_session *s, uint64_t parent_node, const char *name, size_t name_len);
-/* off < 0: attributes only; len 0: to the end. */
-void tp_notify_inode(struct tp_session *s, uint64_t node, int64_t off, int64_t len);
-/* Calls done(user) from the notifier thread when all that was queued before has been sent, but for what the kernel has been holding up for long. -ENOMEM, or -ESHUTDOWN after tp_session_serve(): not queued, the caller goes on without. */
-int tp_notify_then(struct tp_session *s, void (*done)(void *user), void *user);
-uint64_t tp_notify_depth(struct tp_session *s);
-/* Invalidations that were not sent, for want of memory or because too many waited. */
-uint64_t tp_notify_lost(struct tp_session *s);
-/* How many directories others keep locked in the kernel, so that what is about them waits. */
-unsigned tp_notify_held_up(struct tp_session *s);
+/* Through which the kernel is told what it must forget; fs/notify.h. */
+struct tp_notifier *tp_session_notifier(struct tp_session *s);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fs/holder.h"
+#include "fs/notify.h"
 #include "fs/ops.h"
 #include "fs/utf8.h"
 #include "store/cleanup.h"
@@ -223,8 +224,8 @@ static unsigned print_troubles(struct tp_fs *fs, FILE *out)
 {
 	uint64_t dropped = tp_events_dropped(fs->store->events),
 		 unknown = atomic_load(&fs->tree->unknown_ends);
-	uint64_t lost = tp_notify_lost(fs->session);
-	unsigned held_up = tp_notify_held_up(fs->session);
+	uint64_t lost = tp_notifier_lost(tp_session_notifier(fs->session));
+	unsigned held_up = tp_notifier_held_up(tp_session_notifier(fs->session));
 	int trouble = fs->store->ledger ? tp_ledger_trouble(fs->store->ledger) : 0;
 	unsigned lines = 0;
 
@@ -393,10 +394,10 @@ void tp_view_stats(struct tp_fs *fs, uint64_t node, FILE *out)
 	gauge(out, "open_files", "handles", fs->handles.used);
 	gauge(out, "parked_requests", "requests that wait", parked);
 	gauge(out, "notices_waiting", "invalidations on their way to the kernel",
-		tp_notify_depth(fs->session));
+		tp_notifier_depth(tp_session_notifier(fs->session)));
 	gauge(out, "notices_held_up",
 		"directories that programs keep locked, so that what is about them waits",
-		tp_notify_held_up(fs->session));
+		tp_notifier_held_up(tp_session_notifier(fs->session)));
 	gauge(out, "samples_ready", "samples that wait for a consumer", s.ready);
 	gauge(out, "samples_oldest_ready_seconds", "age of the oldest ready sample", age_s(fs, s.oldest_ns));
 	gauge(out, "uptime_seconds", "since the mount",

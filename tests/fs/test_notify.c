@@ -3,6 +3,7 @@
  * Who is held up: a full pipe stands for a kernel that does not take the message.
  */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <sched.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../store/heap.h"
 #include "fs/notify.h"
 
 #define PIPE_BYTES 4096
@@ -94,7 +96,11 @@ static unsigned take_entry(struct rig *g, uint64_t *ret_parent)
 	} m;
 
 	take(g, &m, sizeof(m));
+	cr_assert_eq(m.h.unique, 0);
+	cr_assert_eq(m.h.len, sizeof(m));
 	cr_assert_eq(m.h.error, FUSE_NOTIFY_INVAL_ENTRY);
+	cr_assert_eq(m.entry.namelen, NAME_BYTES);
+	cr_assert_eq(m.name[NAME_BYTES], 0);
 	*ret_parent = m.entry.parent;
 	return (unsigned)strtoul(m.name + 1, NULL, 10);
 }
@@ -122,6 +128,52 @@ static void until_sent(struct rig *g)
 		tp_notifier_guard(&g->n);
 		(void)sched_yield();
 	}
+}
+
+Test(notify, what_is_queued_is_sent_in_order)
+{
+	struct {
+		struct fuse_out_header h;
+		struct fuse_notify_inval_inode_out inode;
+	} m;
+	struct rig g;
+	uint64_t parent;
+
+	rig_start(&g);
+	queue_entry(&g, 5, 1);
+	tp_notifier_inode(&g.n, 6, -1, 0);
+	cr_assert_eq(tp_notifier_then(&g.n, note_done, &g), 0);
+	sem_wait(&g.done);
+	cr_assert_eq(take_entry(&g, &parent), 1);
+	cr_assert_eq(parent, 5);
+	take(&g, &m, sizeof(m));
+	cr_assert_eq(m.h.unique, 0);
+	cr_assert_eq(m.h.len, sizeof(m));
+	cr_assert_eq(m.h.error, FUSE_NOTIFY_INVAL_INODE);
+	cr_assert_eq(m.inode.ino, 6);
+	cr_assert_eq(m.inode.off, -1);
+	cr_assert_eq(m.inode.len, 0);
+	cr_assert_eq(tp_stats_get(&g.stats, TP_STAT_NOTIFIES), 2);
+	tp_notifier_stop(&g.n);
+	cr_assert_eq(tp_notifier_then(&g.n, note_done, &g), -ESHUTDOWN);
+	queue_entry(&g, 5, 2);
+	cr_assert_eq(tp_notifier_lost(&g.n), 0);
+	rig_end(&g);
+}
+
+Test(notify, what_cannot_be_queued_is_counted)
+{
+	struct rig g;
+
+	rig_start(&g);
+	heap_fail_at(1);
+	queue_entry(&g, 5, 1);
+	cr_assert(heap_fail_off());
+	heap_fail_at(1);
+	cr_assert_eq(tp_notifier_then(&g.n, note_done, &g), -ENOMEM);
+	cr_assert(heap_fail_off());
+	cr_assert_eq(tp_notifier_lost(&g.n), 1);
+	rig_end(&g);
 }
 
 Test(notify, who_is_held_up_holds_up_only_what_is_about_the_same_directory)

@@ -696,11 +696,6 @@ Test(session, a_request_waits_for_the_releases_before_it)
 	rig_end(&g);
 }
 
-static void note_done(void *user)
-{
-	sem_post(user);
-}
-
 struct held_list {
 	unsigned count;
 	struct tp_held last;
@@ -754,66 +749,6 @@ Test(session, what_a_handler_has_in_hand_is_seen_until_it_is_answered)
 	cr_assert_eq(ask(&g, FUSE_GETATTR, NODE_LATE, (char[16]){0}, 16), 0);
 	cr_assert_eq(held_of(&g, 0).count, 0);
 	sem_post(&g.go);
-	rig_end(&g);
-}
-
-Test(session, notifications_are_sent_in_order)
-{
-	struct {
-		struct fuse_notify_inval_entry_out entry;
-		char name[16];
-	} entry;
-	struct fuse_notify_inval_inode_out inode;
-	struct fuse_out_header h;
-	struct iovec iov[2] = {{&h, sizeof(h)}, {&entry, sizeof(entry)}};
-	struct rig g;
-	sem_t done;
-
-	sem_init(&done, 0, 0);
-	rig_make(&g, POOL_BYTES, 2);
-	rig_init(&g);
-	tp_notify_entry(g.session, 5, "name", 4);
-	tp_notify_inode(g.session, 6, -1, 0);
-	cr_assert_eq(tp_notify_then(g.session, note_done, &done), 0);
-	sem_wait(&done);
-	cr_assert_eq(readv(g.kernel, iov, 2), (ssize_t)(sizeof(h) + sizeof(entry.entry) + 5));
-	cr_assert_eq(h.unique, 0);
-	cr_assert_eq(h.error, FUSE_NOTIFY_INVAL_ENTRY);
-	cr_assert_eq(h.len, sizeof(h) + sizeof(entry.entry) + 5);
-	cr_assert_eq(entry.entry.parent, 5);
-	cr_assert_eq(entry.entry.namelen, 4);
-	cr_assert_str_eq(entry.name, "name");
-	iov[1] = (struct iovec){&inode, sizeof(inode)};
-	cr_assert_eq(readv(g.kernel, iov, 2), (ssize_t)(sizeof(h) + sizeof(inode)));
-	cr_assert_eq(h.error, FUSE_NOTIFY_INVAL_INODE);
-	cr_assert_eq(inode.ino, 6);
-	cr_assert_eq(inode.off, -1);
-	cr_assert_eq(tp_stats_get(&g.stats, TP_STAT_NOTIFIES), 2);
-	tp_session_stop(g.session);
-	pthread_join(g.thread, NULL);
-	cr_assert_eq(tp_notify_depth(g.session), 0);
-	cr_assert_eq(tp_notify_lost(g.session), 0);
-	cr_assert_eq(tp_notify_then(g.session, note_done, &done), -ESHUTDOWN);
-	tp_notify_entry(g.session, 5, "name", 4);
-	cr_assert_eq(tp_notify_depth(g.session), 0);
-	tp_session_free(g.session);
-	tp_pool_free(g.pool);
-	close(g.kernel);
-}
-
-Test(session, what_cannot_be_queued_is_counted)
-{
-	struct rig g;
-
-	rig_make(&g, POOL_BYTES, 2);
-	rig_init(&g);
-	heap_fail_at(1);
-	tp_notify_entry(g.session, 5, "name", 4);
-	cr_assert(heap_fail_off());
-	heap_fail_at(1);
-	cr_assert_eq(tp_notify_then(g.session, note_done, NULL), -ENOMEM);
-	cr_assert(heap_fail_off());
-	cr_assert_eq(tp_notify_lost(g.session), 1);
 	rig_end(&g);
 }
 
