@@ -16,15 +16,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/session.h"
+#include "own_mount.h"
 #include "store/cleanup.h"
 
 #define HOSTAGES_MAX 64u
 #define PAGE_BYTES 4096u
-#define POOL_BYTES (32u << 20)
 enum { FILE_NODE = 2 };
 
-static struct tp_session *session;
+static struct own_mount own;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct tp_caller held[HOSTAGES_MAX]; /* READs, by lock */
@@ -64,34 +63,28 @@ static void handle(struct tp_request *r, void *user)
 
 	switch (c->opcode) {
 	case FUSE_LOOKUP:
-		tp_reply_data(session, c, &entry, sizeof(entry));
+		tp_reply_data(own.session, c, &entry, sizeof(entry));
 		break;
 	case FUSE_OPEN:
-		tp_reply_data(session, c, &opened, sizeof(opened));
+		tp_reply_data(own.session, c, &opened, sizeof(opened));
 		break;
 	case FUSE_GETATTR:
-		tp_reply_data(session, c, &attr, sizeof(attr));
+		tp_reply_data(own.session, c, &attr, sizeof(attr));
 		break;
 	case FUSE_READ:
 		if (!hold(c))
-			tp_reply_error(session, c, EIO);
+			tp_reply_error(own.session, c, EIO);
 		break;
 	case FUSE_FLUSH:
 	case FUSE_RELEASE:
-		tp_reply_error(session, c, 0);
+		tp_reply_error(own.session, c, 0);
 		break;
 	case FUSE_FORGET:
 	case FUSE_BATCH_FORGET:
 		break;
 	default:
-		tp_reply_error(session, c, ENOSYS);
+		tp_reply_error(own.session, c, ENOSYS);
 	}
-}
-
-static void *serve(void *arg)
-{
-	(void)tp_session_serve(session);
-	return NULL;
 }
 
 static void let_go(void)
@@ -101,7 +94,7 @@ static void let_go(void)
 		released = true;
 	}
 	for (unsigned i = 0; i < held_count; i++)
-		tp_reply_error(session, &held[i], EIO);
+		tp_reply_error(own.session, &held[i], EIO);
 }
 
 /* Until standard input ends. */
@@ -121,27 +114,19 @@ static void hold_all(unsigned count)
 	let_go();
 }
 
-static int serve_and_hold(struct tp_session_options *options, char **argv, unsigned count)
+static int serve_and_hold(char **argv, unsigned count)
 {
-	struct tp_err err = {""};
-	pthread_t server;
 	int status = 1;
 	pid_t child;
 
-	if (tp_session_new(options, &err, &session) < 0) {
-		(void)fprintf(stderr, "tp-hostage: %s\n", err.text);
+	if (!own_mount_start(&own, "tp-hostage", argv[1], handle))
 		return 1;
-	}
-	if (pthread_create(&server, NULL, serve, NULL) != 0)
-		abort();
 	argv[0] = (char *)"keep";
 	if (posix_spawn(&child, "/proc/self/exe", NULL, NULL, argv, environ) != 0)
 		abort();
 	hold_all(count);
 	(void)waitpid(child, &status, 0);
-	tp_session_stop(session);
-	(void)pthread_join(server, NULL);
-	tp_session_free(session);
+	own_mount_end(&own);
 	return status != 0;
 }
 
@@ -195,26 +180,12 @@ static int keep_all(const char *mountpoint, char **directories, unsigned count)
 
 int main(int argc, char **argv)
 {
-	static struct tp_stats stats;
-	static const struct tp_session_ops ops = {.handle = handle};
-	struct tp_pool_options pool_options = {.size_bytes = POOL_BYTES, .hugepages = TP_HUGEPAGES_OFF};
-	struct tp_session_options options = {
-		.stats = &stats, .ops = &ops, .fuse_options = "fsname=tp-hostage"};
-	struct tp_err err = {""};
-	int status;
+	unsigned count = (unsigned)argc - 2;
 
-	if (argc < 3 || argc > 2 + (int)HOSTAGES_MAX) {
+	if (argc < 3 || count > HOSTAGES_MAX) {
 		(void)fputs("usage: tp-hostage MOUNTPOINT DIRECTORY...\n", stderr);
 		return 2;
 	}
-	if (strcmp(argv[0], "keep") == 0)
-		return keep_all(argv[1], argv + 2, (unsigned)argc - 2);
-	options.mountpoint = argv[1];
-	if (tp_pool_new(&pool_options, &err, &options.pool) < 0) {
-		(void)fprintf(stderr, "tp-hostage: %s\n", err.text);
-		return 1;
-	}
-	status = serve_and_hold(&options, argv, (unsigned)argc - 2);
-	tp_pool_free(options.pool);
-	return status;
+	return strcmp(argv[0], "keep") == 0 ? keep_all(argv[1], argv + 2, count)
+					    : serve_and_hold(argv, count);
 }

@@ -14,12 +14,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fs/session.h"
+#include "own_mount.h"
 #include "store/cleanup.h"
 
 #define CLIENTS 8
 #define DEADLINE_S 60
-#define POOL_BYTES (32u << 20)
 
 /* Directories, by their place among the names; file i of directory d is FILES * d + i. No two checks share one: of a name that it knows the kernel asks without the directory's lock. */
 enum { LOOKED_IN = 2, MADE_IN, READ_IN, DIRECTORIES_END, FILES = 16 };
@@ -47,7 +46,7 @@ static pthread_mutex_t gates_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t gates_changed = PTHREAD_COND_INITIALIZER;
 
 static const char *mountpoint;
-static struct tp_session *session;
+static struct own_mount own;
 
 /* What a request is about, 0: there is no such thing. */
 static uint64_t subject(const struct tp_request *r)
@@ -87,30 +86,30 @@ static void answer(const struct tp_caller *c, uint64_t node)
 	switch (c->opcode) {
 	case FUSE_LOOKUP:
 		if (node)
-			tp_reply_data(session, c, &made.entry, sizeof(made.entry));
+			tp_reply_data(own.session, c, &made.entry, sizeof(made.entry));
 		else
-			tp_reply_error(session, c, ENOENT);
+			tp_reply_error(own.session, c, ENOENT);
 		break;
 	case FUSE_CREATE:
-		tp_reply_data(session, c, &made, sizeof(made));
+		tp_reply_data(own.session, c, &made, sizeof(made));
 		break;
 	case FUSE_OPEN:
-		tp_reply_data(session, c, &made.open, sizeof(made.open));
+		tp_reply_data(own.session, c, &made.open, sizeof(made.open));
 		break;
 	case FUSE_GETATTR:
-		tp_reply_data(session, c, &attr, sizeof(attr));
+		tp_reply_data(own.session, c, &attr, sizeof(attr));
 		break;
 	case FUSE_READ:
-		tp_reply_data(session, c, "x", 1);
+		tp_reply_data(own.session, c, "x", 1);
 		break;
 	case FUSE_RELEASE:
-		tp_reply_error(session, c, 0);
+		tp_reply_error(own.session, c, 0);
 		break;
 	case FUSE_FORGET:
 	case FUSE_BATCH_FORGET:
 		break;
 	default:
-		tp_reply_error(session, c, ENOSYS);
+		tp_reply_error(own.session, c, ENOSYS);
 	}
 }
 
@@ -157,12 +156,6 @@ static void handle(struct tp_request *r, void *user)
 			gate_hold(gates[i], &r->caller, node))
 			return;
 	answer(&r->caller, node);
-}
-
-static void *serve(void *arg)
-{
-	(void)tp_session_serve(session);
-	return NULL;
 }
 
 /* count requests of g came together, before the deadline. */
@@ -264,32 +257,16 @@ static bool eight_readers_beside_a_create(void)
 
 int main(int argc, char **argv)
 {
-	static struct tp_stats stats;
-	static const struct tp_session_ops ops = {.handle = handle};
-	struct tp_pool_options pool_options = {.size_bytes = POOL_BYTES, .hugepages = TP_HUGEPAGES_OFF};
-	struct tp_session_options options = {
-		.stats = &stats, .ops = &ops, .fuse_options = "fsname=tp-parallel"};
-	struct tp_err err = {""};
-	pthread_t server;
 	bool ok;
 
 	if (argc != 2) {
 		(void)fputs("usage: tp-parallel MOUNTPOINT\n", stderr);
 		return 2;
 	}
-	mountpoint = options.mountpoint = argv[1];
-	if (tp_pool_new(&pool_options, &err, &options.pool) < 0 ||
-		tp_session_new(&options, &err, &session) < 0) {
-		(void)fprintf(stderr, "tp-parallel: %s\n", err.text);
-		tp_pool_free(options.pool);
+	mountpoint = argv[1];
+	if (!own_mount_start(&own, "tp-parallel", mountpoint, handle))
 		return 1;
-	}
-	if (pthread_create(&server, NULL, serve, NULL) != 0)
-		abort();
 	ok = eight_lookups() && eight_readers_beside_a_create();
-	tp_session_stop(session);
-	(void)pthread_join(server, NULL);
-	tp_session_free(session);
-	tp_pool_free(options.pool);
+	own_mount_end(&own);
 	return !ok;
 }
