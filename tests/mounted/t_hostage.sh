@@ -39,6 +39,7 @@ objects()
 take()
 {
 	mkfifo "$TP_DIR/until"
+	: >"$TP_DIR/hostages"
 	"$TP_BUILD/tests/storm/tp-hostage" "$TP_DIR/hostile" "$@" <"$TP_DIR/until" >"$TP_DIR/hostages" 2>&1 &
 	hostage=$!
 	exec 7>"$TP_DIR/until"
