@@ -50,6 +50,7 @@ int tp_fs_mount(
 	fs->tree = store->tree;
 	fs->started_mono_ns = tp_mono_ns(store->clock);
 	tp_handles_init(&fs->handles);
+	tp_preloads_init(&fs->preloads);
 	tp_controls_init(fs);
 	r = tp_worker_new(&fs->worker);
 	if (r < 0) {
@@ -146,5 +147,6 @@ void tp_fs_free(struct tp_fs *fs)
 	tp_handles_each(&fs->handles, close_left, fs);
 	tp_session_free(fs->session);
 	tp_handles_fini(&fs->handles);
+	tp_preloads_fini(&fs->preloads);
 	free(fs);
 }

@@ -15,7 +15,11 @@
 		FUSE_READDIRPLUS_AUTO | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS | FUSE_EXPLICIT_INVAL_DATA |    \
 		FUSE_SETXATTR_EXT | FUSE_ASYNC_DIO | FUSE_INIT_EXT | TP_FUSE_DIRECT_IO_ALLOW_MMAP)
 
-int tp_handshake(const void *arg, size_t len, struct fuse_init_out *ret, uint64_t *ret_flags)
+/* Linux 6.12 */
+#define MINOR_CLEARS_TAILS 41
+
+int tp_handshake(
+	const void *arg, size_t len, struct fuse_init_out *ret, uint64_t *ret_flags, bool *ret_clears_tails)
 {
 	struct fuse_init_in in = {0};
 	uint64_t flags;
@@ -44,5 +48,6 @@ int tp_handshake(const void *arg, size_t len, struct fuse_init_out *ret, uint64_
 	ret->max_pages = TP_WRITE_BYTES_MAX / TP_PAGE_BYTES;
 	ret->time_gran = 1;
 	*ret_flags = flags;
+	*ret_clears_tails = in.minor >= MINOR_CLEARS_TAILS;
 	return 0;
 }

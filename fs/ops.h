@@ -9,6 +9,7 @@
 #include "fs/control.h"
 #include "fs/fs.h"
 #include "fs/handle.h"
+#include "fs/preload.h"
 #include "fs/session.h"
 #include "store/tree.h"
 
@@ -24,6 +25,7 @@ struct tp_fs {
 	uint64_t started_mono_ns;
 	unsigned mount_id; /* see tp_mounts_id() */
 	struct tp_controls controls;
+	struct tp_preloads preloads;
 };
 
 void tp_ops_handle(struct tp_request *r, void *user);

@@ -85,6 +85,8 @@ void tp_op_setattr(struct tp_fs *fs, struct tp_request *r)
 			h = tp_handle_get(&fs->handles, in->fh, TP_HANDLE_FILE);
 		error = tp_tree_setattr(fs->tree, &who, r->caller.node,
 			h && h->opened.write ? h->opened.gen : NULL, &set, &e);
+		if (error == 0 && set.set_size)
+			tp_preload_await(fs, r, r->caller.node);
 	}
 	tp_ops_reply_attr(fs, r, error, &e);
 }

@@ -84,6 +84,10 @@ void tp_op_open(struct tp_fs *fs, struct tp_request *r)
 		tp_ops_reply(fs, r, error);
 		return;
 	}
+	if (h->opened.write || in->flags & O_TRUNC)
+		tp_preload_await(fs, r, r->caller.node);
+	else if (h->opened.quiet && !h->opened.direct && !h->opened.keep_cache)
+		h->opened.keep_cache = tp_preload(fs, r, h->opened.gen);
 	fill_open(h, &out, !h->opened.quiet || tp_ops_has_locks(fs, h));
 	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
 }
@@ -135,6 +139,9 @@ static void create(struct tp_fs *fs, struct tp_request *r, bool named)
 			tp_handle_free(&fs->handles, h);
 		else
 			h->node = e.node;
+		/* Another may have created it before, and it may have been read since. */
+		if (!error)
+			tp_preload_await(fs, r, e.node);
 		if (!error && in->open_flags & FUSE_OPEN_KILL_SUIDGID)
 			tp_file_kill_suid(fs->tree, h->opened.gen);
 	}

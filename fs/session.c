@@ -87,6 +87,7 @@ struct tp_session {
 	_Atomic unsigned failures;
 
 	_Atomic uint64_t flags; /* what INIT granted; not 0 once it was answered */
+	bool clears_tails;	/* see tp_handshake(); written before flags */
 	_Atomic bool leaving;	/* readers leave */
 	_Atomic bool handled_init;
 	_Atomic int error;	 /* why reading failed, -errno */
@@ -245,19 +246,38 @@ void tp_reply_data(struct tp_session *s, const struct tp_caller *c, const void *
 	tp_reply_iov(s, c, iov, 2);
 }
 
+int tp_session_store(struct tp_session *s, const struct tp_caller *c, struct iovec *iov, unsigned count)
+{
+	struct {
+		struct fuse_out_header header;
+		struct fuse_notify_store_out store;
+	} out = {{.error = FUSE_NOTIFY_STORE}, {.nodeid = c->node}};
+
+	for (unsigned i = 1; i < count; i++)
+		out.store.size += (uint32_t)iov[i].iov_len;
+	if (out.store.size % TP_PAGE_BYTES != 0 && !s->clears_tails)
+		return -EOPNOTSUPP;
+	out.header.len = (uint32_t)sizeof(out) + out.store.size;
+	iov[0].iov_base = &out;
+	iov[0].iov_len = sizeof(out);
+	return send_reply(c, iov, count);
+}
+
 /* INIT */
 
 static void answer_init(struct tp_session *s, struct tp_request *r)
 {
 	struct fuse_init_out out;
 	uint64_t flags;
-	int error = tp_handshake(r->arg, r->arg_len, &out, &flags);
+	bool clears_tails;
+	int error = tp_handshake(r->arg, r->arg_len, &out, &flags, &clears_tails);
 
 	if (error == -EPROTO) {
 		tp_reply_error(s, &r->caller, error);
 		return;
 	}
 	if (error == 0) {
+		s->clears_tails = clears_tails;
 		atomic_store(&s->flags, flags);
 		atomic_store(&s->handled_init, true);
 	}

@@ -14,7 +14,7 @@
  *
  * Replies are written with one writev(2); a failed one (the caller is gone: ENOENT) is nothing. No lock is held while a reply is written.
  *
- * Notifications are sent by one thread, in order, and never from a handler, because the kernel takes the directory's lock for them.
+ * Invalidations are sent by one thread, in order, and never from a handler, because the kernel takes the directory's lock for them.
  */
 #pragma once
 
@@ -111,6 +111,12 @@ void tp_reply_error(struct tp_session *s, const struct tp_caller *c, int error);
 void tp_reply_data(struct tp_session *s, const struct tp_caller *c, const void *data, size_t len);
 /* At most 1,000 entries. iov[0] is left free by the caller for the header. */
 void tp_reply_iov(struct tp_session *s, const struct tp_caller *c, struct iovec *iov, unsigned count);
+
+/*
+ * Puts bytes into the page cache, which are all that the node of c has: before an answer to c that lets it keep them. iov as for tp_reply_iov(). Unlike what
+ * the notifier sends it takes no directory's lock; it may wait for a page that a READ of the same node is to fill. -errno: perhaps some of them are there.
+ */
+int tp_session_store(struct tp_session *s, const struct tp_caller *c, struct iovec *iov, unsigned count);
 
 /*
  * A request that waits: embedded in the waiter's own heap object. It is in the session's table from tp_wait_add() until exactly one of

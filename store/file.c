@@ -212,14 +212,34 @@ static size_t clip(const struct tp_gen *g, uint64_t offset, size_t len)
 	return len > g->size - offset ? (size_t)(g->size - offset) : len;
 }
 
-void tp_file_read(struct tp_tree *t, struct tp_gen *g, uint64_t offset, size_t len, struct tp_read *ret)
+static void read_locked(struct tp_tree *t, struct tp_gen *g, uint64_t offset, size_t len, struct tp_read *ret)
 {
-	TP_RDLOCK(tp_tree_map_lock(t, g));
 	len = clip(g, offset, len);
 	tp_map_read(&g->map, t->store->pool, offset, len, ret->iov + 1, TP_READ_IOV_MAX - 1, &ret->count,
 		&ret->len);
 	tp_map_hold(&g->map, offset, ret->len, ret->held, &ret->held_count);
 	tp_stats_add(&t->store->stats, TP_STAT_READ_BYTES, ret->len);
+}
+
+void tp_file_read(struct tp_tree *t, struct tp_gen *g, uint64_t offset, size_t len, struct tp_read *ret)
+{
+	TP_RDLOCK(tp_tree_map_lock(t, g));
+
+	read_locked(t, g, offset, len, ret);
+}
+
+bool tp_file_read_small(struct tp_tree *t, struct tp_gen *g, size_t max, struct tp_read *ret)
+{
+	{
+		TP_RDLOCK(&t->lock);
+		if (g->state != TP_GEN_PUBLISHED)
+			return false;
+	}
+	TP_RDLOCK(tp_tree_map_lock(t, g));
+	if (g->size == 0 || g->size > max)
+		return false;
+	read_locked(t, g, 0, g->size, ret);
+	return true;
 }
 
 void tp_file_read_done(struct tp_tree *t, struct tp_read *r)

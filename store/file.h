@@ -57,6 +57,8 @@ struct tp_read {
 
 /* At most 1 MiB. */
 void tp_file_read(struct tp_tree *t, struct tp_gen *g, uint64_t offset, size_t len, struct tp_read *ret);
+/* All bytes of one that is published, not empty, and has at most max. False: it is not so, and nothing was read. */
+bool tp_file_read_small(struct tp_tree *t, struct tp_gen *g, size_t max, struct tp_read *ret);
 void tp_file_read_done(struct tp_tree *t, struct tp_read *r);
 /* Copies bytes; the number, short at the end of file only. */
 size_t tp_file_copy(struct tp_tree *t, struct tp_gen *g, uint64_t offset, void *buf, size_t len);

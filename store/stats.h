@@ -46,7 +46,7 @@ enum tp_counter {
 /* X(enum suffix, name without tidepool_ and _seconds, help) */
 #define TP_HISTOGRAMS(X)                                                                                     \
 	X(COMMIT, "commit", "of last closes and renames that published an object")                           \
-	X(COLD_READ, "cold_read", "READ requests answered")
+	X(COLD_READ, "cold_read", "READ requests answered, and first opens that were answered with all bytes")
 
 enum tp_histogram {
 #define X(id, name, help) TP_HIST_##id,

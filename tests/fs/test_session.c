@@ -35,6 +35,7 @@ enum node {
 	NODE_AFTER,	/* waits for RELEASEs, answers whether it had to and what had happened by then */
 	NODE_EARLY,	/* waits for `go`, then parks */
 	NODE_LATE,	/* answers, then waits for `go` */
+	NODE_STORE,	/* puts arg into the page cache, answers how that went */
 };
 
 struct rig {
@@ -102,6 +103,13 @@ static void take(struct rig *g, struct tp_request *r)
 	tp_reply_data(g->session, &r->caller, &t, sizeof(t));
 }
 
+static int store(struct rig *g, struct tp_request *r)
+{
+	struct iovec iov[3] = {{0}, {(void *)r->arg, 1}, {(char *)r->arg + 1, r->arg_len - 1}};
+
+	return tp_session_store(g->session, &r->caller, iov, 3);
+}
+
 static void handle(struct tp_request *r, void *user)
 {
 	static _Thread_local struct rig *seen;
@@ -146,6 +154,9 @@ static void handle(struct tp_request *r, void *user)
 		tp_request_may_block(r);
 		tp_reply_error(g->session, &r->caller, 0);
 		sem_wait(&g->go);
+		break;
+	case NODE_STORE:
+		tp_reply_error(g->session, &r->caller, store(g, r));
 		break;
 	default:
 		tp_reply_error(g->session, &r->caller, ENOSYS);
@@ -326,6 +337,44 @@ Test(session, init_of_an_older_kernel_grants_no_more_than_it_offers)
 	/* SETXATTR comes with the short struct then: name and one byte of value behind 8 bytes. */
 	cr_assert_eq(ask(&g, FUSE_SETXATTR, NODE_ECHO, "\1\0\0\0\0\0\0\0n\0v", 11), 0);
 	rig_end(&g);
+}
+
+/* Of a page that is not full an older kernel would show what was in that memory before. */
+Test(session, bytes_for_the_page_cache_end_within_a_page_only_where_the_kernel_clears_the_rest)
+{
+	static const struct {
+		uint32_t minor, len;
+		int error;
+	} rows[] = {
+		{31, 10, -EOPNOTSUPP}, {40, 4097, -EOPNOTSUPP}, {40, 8192, 0}, {41, 10, 0}, {45, 4097, 0}};
+	static char bytes[8192];
+	struct fuse_notify_store_out *out;
+	struct rig g;
+	size_t len;
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (char)(i % 251);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		static _Alignas(8) char sent[sizeof(*out) + sizeof(bytes)];
+		struct fuse_init_in in = {
+			.major = 7, .minor = rows[i].minor, .flags = FUSE_ASYNC_READ | FUSE_MAX_PAGES};
+
+		rig_make(&g, POOL_BYTES, 2);
+		send_frame(&g, FUSE_INIT, 2, 0, &in, sizeof(in));
+		cr_assert_eq(reply(&g, 2, NULL, 0, NULL), 0);
+		send_frame(&g, FUSE_STATFS, 4, NODE_STORE, bytes, rows[i].len);
+		if (rows[i].error == 0) {
+			cr_assert_eq(reply(&g, 0, sent, sizeof(sent), &len), FUSE_NOTIFY_STORE);
+			out = (void *)sent;
+			cr_assert_eq(len, sizeof(*out) + rows[i].len);
+			cr_assert_eq(out->nodeid, NODE_STORE);
+			cr_assert_eq(out->offset, 0);
+			cr_assert_eq(out->size, rows[i].len);
+			cr_assert_arr_eq(sent + sizeof(*out), bytes, rows[i].len);
+		}
+		cr_assert_eq(reply(&g, 4, NULL, 0, NULL), rows[i].error);
+		rig_end(&g);
+	}
 }
 
 Test(session, init_in_strange_versions_is_refused_or_asked_again)
