@@ -40,6 +40,7 @@
 #include "fs/handshake.h"
 #include "fs/inbox.h"
 #include "fs/notify.h"
+#include "fs/tsan.h"
 #include "fs/turns.h"
 #include "fs/wait.h"
 #include "store/cleanup.h"
@@ -163,29 +164,8 @@ static uint64_t now_ns(void)
 	return tp_mono_ns(tp_clock_system());
 }
 
-/*
- * The kernel sends the RELEASE of a handle after the replies to all that was asked of it, and TSan does not see through the kernel: it is told that what is
- * read comes after what was answered before.
- */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TELLS_TSAN 1
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define TELLS_TSAN 1
-#endif
-#ifdef TELLS_TSAN
-void __tsan_acquire(void *addr);
-void __tsan_release(void *addr);
-static char kernel_order;
-#define ANSWERED() __tsan_release(&kernel_order)
-#define ASKED() __tsan_acquire(&kernel_order)
-/* It runs a handler only when the call that the signal came into returns, and one that is restarted does not. */
-#define LOOK_FLAGS 0
-#else
-#define ANSWERED() ((void)0)
-#define ASKED() ((void)0)
-#define LOOK_FLAGS SA_RESTART
+#ifdef TP_TELLS_TSAN
+char tp_kernel_order;
 #endif
 
 /* Replies */
@@ -204,7 +184,7 @@ static int send_reply(const struct tp_caller *c, const struct iovec *iov, unsign
 {
 	ssize_t k;
 
-	ANSWERED();
+	TP_ANSWERED();
 	do {
 		k = writev(c->fd, iov, (int)count);
 	} while (k < 0 && errno == EINTR);
@@ -557,7 +537,7 @@ static int read_frame(struct reader *t, size_t *ret_len)
 	ssize_t k = readv(s->device.fd, t->inbox.iov, (int)t->inbox.iov_count);
 
 	if (k > 0) {
-		ASKED();
+		TP_ASKED();
 		if (atomic_load_explicit(&s->failures, memory_order_relaxed) > 0)
 			atomic_store(&s->failures, 0);
 		*ret_len = (size_t)k;
@@ -833,7 +813,7 @@ int tp_session_new_fd(const struct tp_session_options *options, int fd, struct t
 static void mask_signals(sigset_t *ret_old)
 {
 	struct sigaction to_wake = {.sa_handler = wake};
-	struct sigaction to_look = {.sa_handler = look, .sa_flags = LOOK_FLAGS};
+	struct sigaction to_look = {.sa_handler = look, .sa_flags = TP_LOOK_FLAGS};
 	sigset_t set;
 
 	sigemptyset(&to_wake.sa_mask);

@@ -125,6 +125,7 @@ static void await(sem_t *s, const char *what)
 static void fake_open(struct fake *k)
 {
 	fixture_open(&k->f, POOL, NULL);
+	kernel.error = 0;
 	k->fs = (struct tp_fs){.store = k->f.store, .tree = k->f.tree};
 	tp_handles_init(&k->fs.handles);
 	tp_preloads_init(&k->fs.preloads);
