@@ -71,6 +71,7 @@ int tp_handle_new(
 	handle->node = node;
 	handle->pid = pid;
 	handle->control = NULL;
+	handle->drops = false;
 	*ret = handle;
 	return 0;
 }

@@ -21,9 +21,10 @@ struct tp_handle {
 	uint64_t number;	/* under the table's lock */
 	_Atomic uint64_t ready; /* number, once all of it is filled in; else 0 */
 	enum tp_handle_kind kind;
-	pid_t pid;			 /* of the thread that opened it */
-	uint64_t node;			 /* that was opened */
-	struct tp_opened opened;	 /* FILE */
+	pid_t pid;		 /* of the thread that opened it */
+	uint64_t node;		 /* that was opened */
+	struct tp_opened opened; /* FILE */
+	_Atomic bool drops;	 /* FILE: the kernel was told to keep nothing, and nothing was read since */
 	struct tp_control_file *control; /* CONTROL: owned */
 	uint32_t next_free;
 };

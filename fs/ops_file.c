@@ -66,6 +66,7 @@ void tp_op_open(struct tp_fs *fs, struct tp_request *r)
 	struct tp_who who = tp_ops_who(r);
 	struct fuse_open_out out;
 	struct tp_handle *h;
+	bool drops;
 	int error;
 
 	if (tp_control_is_node(r->caller.node)) {
@@ -84,10 +85,12 @@ void tp_op_open(struct tp_fs *fs, struct tp_request *r)
 		tp_ops_reply(fs, r, error);
 		return;
 	}
-	if (h->opened.write || in->flags & O_TRUNC)
+	drops = !h->opened.direct && !h->opened.keep_cache;
+	if (drops && h->opened.quiet && tp_preload(fs, r, h->opened.gen))
+		h->opened.keep_cache = true;
+	else
 		tp_preload_await(fs, r, r->caller.node);
-	else if (h->opened.quiet && !h->opened.direct && !h->opened.keep_cache)
-		h->opened.keep_cache = tp_preload(fs, r, h->opened.gen);
+	h->drops = drops && !h->opened.keep_cache;
 	fill_open(h, &out, !h->opened.quiet || tp_ops_has_locks(fs, h));
 	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
 }
@@ -178,6 +181,10 @@ void tp_op_read(struct tp_fs *fs, struct tp_request *r)
 	struct tp_read read;
 
 	if (h) {
+		/* Who reads has been opened, and that has dropped what was old. */
+		if (atomic_load_explicit(&h->drops, memory_order_relaxed) &&
+			atomic_exchange(&h->drops, false))
+			tp_file_cache_is_new(fs->tree, h->opened.gen);
 		tp_file_read(fs->tree, h->opened.gen, in->offset, size, &read);
 		tp_reply_iov(fs->session, &r->caller, read.iov, read.count + 1);
 		tp_file_read_done(fs->tree, &read);

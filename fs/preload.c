@@ -56,6 +56,9 @@ bool tp_preload(struct tp_fs *fs, struct tp_request *r, struct tp_gen *g)
 		done = tp_session_store(fs->session, &r->caller, read.iov, read.count + 1) == 0;
 		tp_file_read_done(fs->tree, &read);
 	}
+	/* Others are answered from now on, and may keep it. */
+	if (done)
+		tp_file_cache_is_new(fs->tree, g);
 	arrive(&fs->preloads, &one);
 	if (done)
 		tp_stats_time(&fs->store->stats.histogram[TP_HIST_COLD_READ],

@@ -33,6 +33,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "fs/device.h"
 #include "fs/frame.h"
@@ -235,7 +236,7 @@ int tp_session_store(struct tp_session *s, const struct tp_caller *c, struct iov
 
 	for (unsigned i = 1; i < count; i++)
 		out.store.size += (uint32_t)iov[i].iov_len;
-	if (out.store.size % TP_PAGE_BYTES != 0 && !s->clears_tails)
+	if (!s->clears_tails && out.store.size % (uint32_t)sysconf(_SC_PAGESIZE) != 0)
 		return -EOPNOTSUPP;
 	out.header.len = (uint32_t)sizeof(out) + out.store.size;
 	iov[0].iov_base = &out;

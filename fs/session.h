@@ -114,7 +114,7 @@ void tp_reply_iov(struct tp_session *s, const struct tp_caller *c, struct iovec 
 
 /*
  * Puts bytes into the page cache, which are all that the node of c has: before an answer to c that lets it keep them. iov as for tp_reply_iov(). Unlike what
- * the notifier sends it takes no directory's lock; it may wait for a page that a READ of the same node is to fill. -errno: perhaps some of them are there.
+ * the notifier sends it takes no directory's lock; but where a READ of the node is under way it waits for that. -errno: perhaps some of them are there.
  */
 int tp_session_store(struct tp_session *s, const struct tp_caller *c, struct iovec *iov, unsigned count);
 

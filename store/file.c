@@ -232,7 +232,7 @@ bool tp_file_read_small(struct tp_tree *t, struct tp_gen *g, size_t max, struct 
 {
 	{
 		TP_RDLOCK(&t->lock);
-		if (g->state != TP_GEN_PUBLISHED)
+		if (g->state != TP_GEN_PUBLISHED || g->opens != 1)
 			return false;
 	}
 	TP_RDLOCK(tp_tree_map_lock(t, g));
@@ -240,6 +240,13 @@ bool tp_file_read_small(struct tp_tree *t, struct tp_gen *g, size_t max, struct 
 		return false;
 	read_locked(t, g, 0, g->size, ret);
 	return true;
+}
+
+void tp_file_cache_is_new(struct tp_tree *t, struct tp_gen *g)
+{
+	TP_WRLOCK(&t->lock);
+
+	g->drop_cache = false;
 }
 
 void tp_file_read_done(struct tp_tree *t, struct tp_read *r)

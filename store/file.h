@@ -57,9 +57,11 @@ struct tp_read {
 
 /* At most 1 MiB. */
 void tp_file_read(struct tp_tree *t, struct tp_gen *g, uint64_t offset, size_t len, struct tp_read *ret);
-/* All bytes of one that is published, not empty, and has at most max. False: it is not so, and nothing was read. */
+/* All bytes of one that is published, open once, not empty, and has at most max. False: it is not so, and nothing was read. */
 bool tp_file_read_small(struct tp_tree *t, struct tp_gen *g, size_t max, struct tp_read *ret);
 void tp_file_read_done(struct tp_tree *t, struct tp_read *r);
+/* The page cache has nothing that is older than what g has: opens may keep it from now on. Before a request of who has g open through the page cache is answered. */
+void tp_file_cache_is_new(struct tp_tree *t, struct tp_gen *g);
 /* Copies bytes; the number, short at the end of file only. */
 size_t tp_file_copy(struct tp_tree *t, struct tp_gen *g, uint64_t offset, void *buf, size_t len);
 

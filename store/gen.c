@@ -451,8 +451,6 @@ int tp_gen_open(struct tp_tree *t, struct tp_who *who, struct tp_gen *g, int fla
 	ret->quiet = !write && g->state == TP_GEN_PUBLISHED;
 	ret->direct = wants_direct(t, g, flags, write);
 	ret->keep_cache = !ret->direct && !g->drop_cache;
-	if (!ret->direct)
-		g->drop_cache = false;
 	if (write) {
 		if (g->state == TP_GEN_PUBLISHED)
 			move_to(g, TP_GEN_LIVE);

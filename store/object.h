@@ -182,9 +182,9 @@ struct tp_gen {
 	struct tp_draft *draft; /* what is known of the writers; NULL when nobody writes */
 	struct tp_heat_entry heat;
 	struct tp_deadline
-		expiry;	     /* in tree.expiries; there may still be one when it is not PUBLISHED any more */
-	uint8_t state;	     /* enum tp_gen_state */
-	bool drop_cache;     /* was written past the page cache: the next cached open must not keep pages */
+		expiry; /* in tree.expiries; there may still be one when it is not PUBLISHED any more */
+	uint8_t state;	/* enum tp_gen_state */
+	bool drop_cache; /* was written past the page cache: cached opens must not keep pages until they are new */
 	bool mtime_set;	     /* by utimens, after the last write() */
 	bool superseded : 1; /* OLD because a newer one was published, or another file took its name */
 	bool idle : 1;	     /* counted in tree.idle_bytes */

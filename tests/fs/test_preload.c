@@ -54,6 +54,7 @@ static void note_opened(const struct fuse_open_out *out)
 int __wrap_tp_session_store(
 	struct tp_session *s, const struct tp_caller *c, struct iovec *iov, unsigned count);
 void __wrap_tp_reply_data(struct tp_session *s, const struct tp_caller *c, const void *data, size_t len);
+void __wrap_tp_reply_iov(struct tp_session *s, const struct tp_caller *c, struct iovec *iov, unsigned count);
 void __wrap_tp_reply_error(struct tp_session *s, const struct tp_caller *c, int error);
 void __wrap_tp_request_may_block(struct tp_request *r);
 
@@ -89,6 +90,11 @@ void __wrap_tp_reply_data(struct tp_session *s, const struct tp_caller *c, const
 	} else {
 		note("attributes ");
 	}
+}
+
+void __wrap_tp_reply_iov(struct tp_session *s, const struct tp_caller *c, struct iovec *iov, unsigned count)
+{
+	note("read ");
 }
 
 void __wrap_tp_reply_error(struct tp_session *s, const struct tp_caller *c, int error)
@@ -195,7 +201,7 @@ static void ask_create(struct fake *k, const char *name)
 }
 
 /* What is asked while the bytes of .x are on their way. */
-enum change { BY_OPEN, BY_O_TRUNC, BY_TRUNCATE, BY_CREATE, CHANGES };
+enum change { BY_OPEN, BY_O_TRUNC, BY_TRUNCATE, BY_CREATE, TO_READ, CHANGES };
 
 struct asking {
 	struct fake *k;
@@ -213,6 +219,8 @@ static void *ask_to_change(void *user)
 		ask_open(a->k, a->node, O_RDONLY | O_TRUNC);
 	else if (a->change == BY_TRUNCATE)
 		ask_truncate(a->k, a->node);
+	else if (a->change == TO_READ)
+		ask_open(a->k, a->node, O_RDONLY);
 	else
 		ask_create(a->k, ".x");
 	return NULL;
@@ -324,15 +332,65 @@ Test(preload, one_that_came_to_be_written_since_it_was_opened_is_not_given)
 	fake_close(&k);
 }
 
-/* The kernel may change the pages of a file as soon as it has these answers; bytes that come afterwards would be older. */
-Test(preload, who_may_change_the_bytes_hears_of_it_when_they_have_arrived)
+/* A READ may be on its way of who has it open, by a mapping perhaps, and the kernel would have to wait for the answer. */
+Test(preload, one_that_others_have_open_is_not_given)
+{
+	struct fake k;
+	struct file writer, reader;
+	uint64_t node;
+
+	fake_open(&k);
+	cr_assert_eq(file_open(&k.f, &k.f.me, TP_NODE_CACHE, ".x", O_WRONLY | O_CREAT | O_TRUNC, &writer), 0);
+	cr_assert_eq(file_puts(&k.f, &writer, 0, "text"), 0);
+	cr_assert_eq(file_open(&k.f, &k.f.me, TP_NODE_CACHE, ".x", O_RDONLY, &reader), 0);
+	cr_assert_eq(file_close(&k.f, &writer), 0);
+	node = look_up(&k, ".x");
+	ask_open(&k, node, O_RDONLY);
+	cr_assert_str_eq(sent(), "opened ");
+	release_all(&k);
+	cr_assert_eq(file_close(&k.f, &reader), 0);
+	ask_open(&k, node, O_RDONLY);
+	cr_assert_str_eq(sent(), "given 4 opened kept ");
+	release_all(&k);
+	tp_tree_forget(k.f.tree, node, 1);
+	fake_close(&k);
+}
+
+/* The kernel drops what it had before the program goes on that opened; another one may come before that. */
+Test(preload, what_is_old_is_kept_by_nobody_until_somebody_has_read)
+{
+	struct fake k;
+	struct fuse_read_in in = {.size = 4096};
+	uint64_t node;
+
+	fake_open(&k);
+	cr_assert_eq(put_bytes(&k.f, TP_NODE_CACHE, "x", 100000, 3), 0);
+	node = look_up(&k, "x");
+	ask_open(&k, node, O_RDONLY);
+	ask_open(&k, node, O_RDONLY);
+	cr_assert_str_eq(sent(), "opened opened ");
+	in.fh = kernel.handles[1];
+	ask(&k, FUSE_READ, node, &in, sizeof(in));
+	ask_open(&k, node, O_RDONLY);
+	cr_assert_str_eq(sent(), "read opened kept ");
+	release_all(&k);
+	tp_tree_forget(k.f.tree, node, 1);
+	fake_close(&k);
+}
+
+/*
+ * The kernel may change the pages of a file, or read them, as soon as it has these answers; bytes that come afterwards would be older, or have to wait for
+ * the READ.
+ */
+Test(preload, who_may_change_or_read_the_bytes_hears_of_it_when_they_have_arrived)
 {
 	/* The two answers after that may come in any order. */
 	static const char *const answers[] = {
-		[BY_OPEN] = "given 4 opened kept opened kept ",
-		[BY_O_TRUNC] = "given 4 opened kept opened kept ",
+		[BY_OPEN] = "given 4 opened kept opened ",
+		[BY_O_TRUNC] = "given 4 opened kept opened ",
 		[BY_TRUNCATE] = "given 4 opened kept attributes ",
 		[BY_CREATE] = "given 4 opened kept created ",
+		[TO_READ] = "given 4 opened kept opened ",
 	};
 
 	for (enum change change = BY_OPEN; change < CHANGES; change++) {
@@ -364,7 +422,7 @@ Test(preload, who_may_change_the_bytes_hears_of_it_when_they_have_arrived)
 	}
 }
 
-Test(preload, nobody_else_waits)
+Test(preload, nobody_waits_for_the_bytes_of_others)
 {
 	struct fake k;
 	struct asking a = {&k, 0, BY_OPEN};
@@ -379,8 +437,6 @@ Test(preload, nobody_else_waits)
 	kernel.hold = true;
 	cr_assert_eq(pthread_create(&reads, NULL, ask_to_read, &a), 0);
 	await(&kernel.on_the_way, "the bytes are on their way");
-	ask_open(&k, a.node, O_RDONLY);
-	cr_assert_str_eq(sent(), "opened kept ");
 	ask_open(&k, other, O_WRONLY);
 	cr_assert_str_eq(sent(), "opened ");
 	ask_truncate(&k, other);
