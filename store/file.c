@@ -246,7 +246,9 @@ void tp_file_cache_is_new(struct tp_tree *t, struct tp_gen *g)
 {
 	TP_WRLOCK(&t->lock);
 
-	g->drop_cache = false;
+	/* Somebody who writes past it may have had g open before. */
+	if (g->direct_opens == 0)
+		g->drop_cache = false;
 }
 
 void tp_file_read_done(struct tp_tree *t, struct tp_read *r)
