@@ -445,6 +445,7 @@ static int open_store(struct mount *m, struct tp_err *err, struct tp_store_info 
 			.prefault = o->prefault},
 		.high_pct = o->high_pct,
 		.low_pct = o->low_pct,
+		.names_max = o->names_max,
 		.journal_interval_ns = o->journal_interval_ms * TP_NS_PER_MS,
 		.read_only = o->read_only,
 	};

@@ -196,7 +196,8 @@ void tp_op_statfs(struct tp_fs *fs, struct tp_request *r)
 {
 	struct fuse_statfs_out out = {0};
 	struct tp_tree_counts counts;
-	uint64_t total = tp_pool_size_pages(fs->store->pool), available;
+	uint64_t total = tp_pool_size_pages(fs->store->pool), available, used;
+	uint64_t names = fs->store->options.names_max;
 
 	tp_tree_count(fs->tree, &counts);
 	/* What can be evicted counts as available: clients that watch f_bavail would start deleting. */
@@ -205,9 +206,9 @@ void tp_op_statfs(struct tp_fs *fs, struct tp_request *r)
 		available = total;
 	out.st.blocks = total;
 	out.st.bfree = out.st.bavail = available;
-	/* There is no limit to names but memory; what a page could hold is as good a number as any. */
-	out.st.ffree = available;
-	out.st.files = counts.objects + counts.directories + counts.others + available;
+	used = counts.names > counts.names_spare ? counts.names - counts.names_spare : 0;
+	out.st.files = names;
+	out.st.ffree = used < names ? names - used : 0;
 	out.st.bsize = out.st.frsize = TP_PAGE_BYTES;
 	out.st.namelen = NAME_MAX;
 	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));

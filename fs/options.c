@@ -20,6 +20,9 @@
 #define FIELD(f) .offset = offsetof(struct tp_options, f)
 #define RAM_DEFAULT_MAX_BYTES (UINT64_C(4) << 30)
 #define RAM_LEAST_BYTES (UINT64_C(16) << 20)
+/* One name for so much of the memory that the pool leaves: all of them together take about half of it. */
+#define NAME_MEMORY_BYTES 1024
+#define NAMES_LEAST 1000000
 /* Pages of the pool are numbered by 32 bits. */
 #define RAM_MOST_BYTES (UINT64_C(15) << 40)
 #define ENVIRONMENT_PREFIX "TIDEPOOL_"
@@ -78,6 +81,17 @@ const struct tp_option tp_option_table[] = {
 		FIELD(low_pct),
 		.least = 1,
 		.most = 99,
+	},
+	{
+		.name = "names",
+		.kind = TP_OPTION_NUMBER,
+		.value = "N",
+		.help = "names at most, of files, directories and all else; auto: one for each "
+			"KiB of memory that may be used beside the pool, at least a million",
+		.initial = "auto",
+		FIELD(names),
+		.least = 0,
+		.most = 4000000000,
 	},
 	{
 		.name = "journal_interval",
@@ -596,18 +610,13 @@ static bool has_selinux(const char *root)
 	return access(name, F_OK) == 0;
 }
 
-int tp_options_finish(struct tp_options *o, const char *root, struct tp_err *err)
+/* usable: the memory that may be used, 0: not known; why: what decided that. */
+static int choose_ram(struct tp_options *o, uint64_t usable, const char *why, struct tp_err *err)
 {
-	char why[256], size[32], size_usable[32];
-	uint64_t usable = tp_memory_usable(root, why, sizeof(why)), bytes = 0;
-	int r;
+	char size[32], size_usable[32];
+	uint64_t bytes = 0;
+	int r = measure_pool(&o->pool, o->ram_bytes != 0, err, &bytes);
 
-	if (o->low_pct >= o->high_pct)
-		return tp_err_set(
-			err, -EINVAL, "the option low=%u is not below high=%u", o->low_pct, o->high_pct);
-	if (!has_selinux(root))
-		paths_clear(&o->labels);
-	r = measure_pool(&o->pool, o->ram_bytes != 0, err, &bytes);
 	if (r < 0)
 		return r;
 	if (o->ram_bytes) {
@@ -633,6 +642,28 @@ int tp_options_finish(struct tp_options *o, const char *root, struct tp_err *err
 		o->ram_bytes = RAM_LEAST_BYTES;
 	o->ram_bytes &= ~(UINT64_C(1048576) - 1);
 	(void)snprintf(o->ram_why, sizeof(o->ram_why), "a quarter of %.100s, at most 4G", why);
+	return 0;
+}
+
+int tp_options_finish(struct tp_options *o, const char *root, struct tp_err *err)
+{
+	char why[256];
+	uint64_t usable = tp_memory_usable(root, why, sizeof(why));
+	int r;
+
+	if (o->low_pct >= o->high_pct)
+		return tp_err_set(
+			err, -EINVAL, "the option low=%u is not below high=%u", o->low_pct, o->high_pct);
+	if (!has_selinux(root))
+		paths_clear(&o->labels);
+	r = choose_ram(o, usable, why, err);
+	if (r < 0)
+		return r;
+	o->names_max = o->names;
+	if (!o->names && usable > o->ram_bytes)
+		o->names_max = (usable - o->ram_bytes) / NAME_MEMORY_BYTES;
+	if (!o->names && o->names_max < NAMES_LEAST)
+		o->names_max = NAMES_LEAST;
 	return 0;
 }
 

@@ -61,6 +61,8 @@ struct tp_options {
 	unsigned hugepages; /* enum tp_hugepages */
 	bool prefault;
 	unsigned high_pct, low_pct;
+	unsigned names;	    /* 0: by the memory */
+	uint64_t names_max; /* what that comes to */
 	unsigned journal_interval_ms;
 	unsigned threads; /* 0: by the number of processors */
 	unsigned drain_s;

@@ -226,6 +226,7 @@ static unsigned print_troubles(struct tp_fs *fs, FILE *out)
 		 unknown = atomic_load(&fs->tree->unknown_ends);
 	uint64_t lost = tp_notifier_lost(tp_session_notifier(fs->session));
 	unsigned held_up = tp_notifier_held_up(tp_session_notifier(fs->session));
+	struct tp_tree_counts counts;
 	int trouble = fs->store->ledger ? tp_ledger_trouble(fs->store->ledger) : 0;
 	unsigned lines = 0;
 
@@ -251,6 +252,12 @@ static unsigned print_troubles(struct tp_fs *fs, FILE *out)
 	if (lost)
 		lines += fprintf(out, "notices: %" PRIu64 " invalidations could not be sent to the kernel\n",
 				 lost) > 0;
+	tp_tree_count(fs->tree, &counts);
+	if (counts.names >= fs->store->options.names_max && counts.names_spare == 0)
+		lines += fprintf(out,
+				 "names: all %" PRIu64 " are taken, and nothing may be evicted for another "
+				 "one; see the option names\n",
+				 fs->store->options.names_max) > 0;
 	if (held_up)
 		lines += fprintf(out,
 				 "notices: programs keep %u directories locked in the kernel, and names that "
@@ -389,6 +396,9 @@ void tp_view_stats(struct tp_fs *fs, uint64_t node, FILE *out)
 		atomic_load(&fs->tree->old_bytes));
 	gauge(out, "objects", "regular files", counts.objects);
 	gauge(out, "directories", "directories", counts.directories);
+	gauge(out, "names", "of files, directories and all else, and what attributes count for",
+		counts.names);
+	gauge(out, "names_max", "how many there may be", fs->store->options.names_max);
 	gauge(out, "drafts", "generations that are being written", counts.drafts);
 	gauge(out, "times_to_live", "noted", tp_evictor_expiries(fs->store->evictor));
 	gauge(out, "open_files", "handles", fs->handles.used);

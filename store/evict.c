@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The evictor's round: expire what is due, serve who waits for room, evict while the pool is used above `high` (down to `low`), bring down what is above its quota, tell
- * more of those for whom other rules hold.
+ * The evictor's round: expire what is due, serve who waits for room, evict while the pool is used above `high` (down to `low`), and while there are more names than that much of
+ * what there may be, bring down what is above its quota, tell more of those for whom other rules hold.
  *
  * A victim loses its names under the tree's lock and is kept from going (busy) until the kernel has been told, or has held that up for long; the batch's done callback, from the notifier's thread, lets it
  * go. No lock is held while the kernel is told, and nobody waits for it but this thread's waiters.
@@ -30,6 +30,10 @@
 /* When nothing below a directory that is above its quota may go, it is looked at again after that. */
 #define QUOTA_REST_NS (10 * TP_NS_PER_S)
 #define QUOTA_RESTS_MAX 5
+/* When no name may go, for so many times as long as it took to find that out nobody looks again. */
+#define NAMES_REST 20
+/* Instead of bytes. */
+#define FOR_NAMES UINT64_MAX
 /* So many that may not go are looked at while the tree's lock is held: where one directory has a quota, or much is open, there can be a million. */
 #define REFUSALS_MAX 1024
 
@@ -45,8 +49,9 @@ struct tp_evictor {
 	_Atomic bool has_waiters;
 	_Atomic uint64_t pending_bytes; /* changed with tree.lock held exclusively */
 	uint64_t high_pages,
-		low_pages;     /* free pages: below the first it is above `high`, at the second at `low` */
-	struct tp_trail trail; /* the names of victims */
+		low_pages;	/* free pages: below the first it is above `high`, at the second at `low` */
+	struct tp_trail trail;	/* the names of victims */
+	uint64_t names_rest_ns; /* the thread's: names are not evicted before that; monotonic */
 };
 
 /* Victims whose names are gone and of which the kernel is being told. */
@@ -80,6 +85,7 @@ struct choice {
 	bool spare_temporary; /* what somebody is about to rename is taken last, and only when room is needed */
 	struct tp_object *below; /* only what lies below it; NULL: all */
 	uint64_t pinned_max;	 /* so many bytes may be pinned */
+	bool for_names;		 /* what a draft keeps the name of is no use */
 };
 
 /* Will a draft that was promised to an opener start from what is there now? */
@@ -107,7 +113,7 @@ static bool may_go(struct tp_heat_entry *e, void *user)
 	const struct tp_object *o = g->object;
 
 	if (g->opens > 0 || g->busy > 0 || g->state != TP_GEN_PUBLISHED || o->sample || is_promised(o) ||
-		is_changed(o))
+		is_changed(o) || (c->for_names && o->drafts))
 		return false;
 	if (c->spare_temporary && o->names &&
 		tp_tree_is_temporary(o->names->parent, o->names->bytes, o->names->len))
@@ -126,6 +132,15 @@ static bool may_go(struct tp_heat_entry *e, void *user)
 static uint64_t pinned_max(struct tp_evictor *e)
 {
 	return tp_pool_size_pages(e->store->pool) * TP_PAGE_BYTES * PINNED_PCT_MAX / 100;
+}
+
+/* Are there more names than so much of what there may be? */
+static bool has_names_above(struct tp_evictor *e, unsigned pct)
+{
+	uint64_t max = e->store->options.names_max * TP_NAME_BYTES;
+
+	return max &&
+	       atomic_load_explicit(&e->store->tree->names_bytes, memory_order_relaxed) > max / 100 * pct;
 }
 
 /* "TIME PATH" for each name of a victim. */
@@ -150,8 +165,8 @@ static void note_names(struct tp_evictor *e, const struct tp_object *o)
 }
 
 /*
- * Takes the names of victims away until `bytes` will be free, or nothing may go of what is looked at while the lock is held. *ret_rounds: after how many
- * calls all has been looked at.
+ * Takes the names of victims away until `bytes` will be free (FOR_NAMES: until there are few enough), or nothing may go of what is looked at while the lock is held.
+ * *ret_rounds: after how many calls all has been looked at.
  */
 static void pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, bool spare_temporary,
 	struct batch *b, uint64_t *ret_rounds)
@@ -161,6 +176,7 @@ static void pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, bool
 		.tree = t,
 		.spare_temporary = spare_temporary,
 		.pinned_max = pinned_max(e),
+		.for_names = bytes == FOR_NAMES,
 	};
 	uint64_t got = 0;
 	TP_WRLOCK(&t->lock);
@@ -175,7 +191,8 @@ static void pick(struct tp_evictor *e, uint64_t bytes, uint64_t below_node, bool
 		}
 		choice.below = tp_tree_object_of(n);
 	}
-	while (got < bytes && b->count < BATCH_MAX) {
+	while (b->count < BATCH_MAX &&
+		(choice.for_names ? has_names_above(e, e->store->options.low_pct) : got < bytes)) {
 		struct tp_heat_entry *victim = tp_heat_victim(t->heat, may_go, &choice, REFUSALS_MAX);
 		struct tp_gen *g;
 
@@ -464,6 +481,36 @@ static void make_room(struct tp_evictor *e)
 	}
 }
 
+static bool has_spare_names(struct tp_evictor *e)
+{
+	struct tp_tree_counts counts;
+
+	tp_tree_count(e->store->tree, &counts);
+	return counts.names_spare > 0;
+}
+
+/* What is pinned stays: names are refused then. */
+static void keep_names(struct tp_evictor *e)
+{
+	const struct tp_store_options *o = &e->store->options;
+	uint64_t start_ns = tp_mono_ns(e->store->clock);
+	unsigned pct = o->high_pct;
+
+	if (start_ns < e->names_rest_ns)
+		return;
+	atomic_store(&e->store->tree->names_stuck, false);
+	for (; has_names_above(e, pct) && has_spare_names(e); pct = o->low_pct) {
+		uint64_t now_ns = tp_mono_ns(e->store->clock);
+
+		if (evict(e, FOR_NAMES, 0, has_names_above(e, 100)) > 0 || !has_names_above(e, o->low_pct))
+			continue;
+		/* All was looked at for nothing: that is done again, but not all the time. */
+		e->names_rest_ns = now_ns + TICK_NS + NAMES_REST * (now_ns - start_ns);
+		atomic_store(&e->store->tree->names_stuck, true);
+		return;
+	}
+}
+
 /* A directory that is above its quota, and by how much; 0: none is, or all of those rest. */
 static uint64_t above_quota(struct tp_evictor *e, uint64_t *ret_bytes)
 {
@@ -543,6 +590,7 @@ static void *run(void *arg)
 		}
 		expire_due(e);
 		make_room(e);
+		keep_names(e);
 		keep_quotas(e);
 		/* The rest after what else is to be done. */
 		if (spread_rules(e))
@@ -638,7 +686,8 @@ void tp_evictor_kick(struct tp_evictor *e)
 		return;
 	/* The thread looks by itself before it sleeps; while it is awake, only waiters are in a hurry. */
 	if (atomic_load_explicit(&e->has_waiters, memory_order_relaxed) ||
-		(tp_pool_free_pages(e->store->pool) < e->high_pages &&
+		((tp_pool_free_pages(e->store->pool) < e->high_pages ||
+			 has_names_above(e, e->store->options.high_pct)) &&
 			atomic_exchange_explicit(&e->idle, false, memory_order_relaxed)))
 		wake(e);
 }

@@ -112,6 +112,8 @@ static void leave_idle(struct tp_tree *t, struct tp_gen *g)
 	t->idle_bytes -= tp_map_bytes(&g->map);
 	if (g->pinned)
 		t->idle_pinned_bytes -= tp_map_bytes(&g->map);
+	else
+		t->idle_spare--;
 }
 
 void tp_gen_count_idle(struct tp_tree *t, struct tp_gen *g)
@@ -124,6 +126,8 @@ void tp_gen_count_idle(struct tp_tree *t, struct tp_gen *g)
 	t->idle_bytes += tp_map_bytes(&g->map);
 	if (g->pinned)
 		t->idle_pinned_bytes += tp_map_bytes(&g->map);
+	else
+		t->idle_spare++;
 }
 
 void tp_gen_hold(struct tp_tree *t, struct tp_gen *g)

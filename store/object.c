@@ -99,6 +99,16 @@ static struct tp_xattr **find_xattr(const struct tp_object *o, const char *name)
 	return NULL;
 }
 
+size_t tp_object_extra_bytes(const struct tp_object *o)
+{
+	size_t bytes = S_ISLNK(o->mode) && o->target ? strlen(o->target) : 0;
+
+	if (o->extra)
+		for (const struct tp_xattr *x = o->extra->xattrs; x; x = x->next)
+			bytes += sizeof(*x) + x->name_len + x->value_len;
+	return bytes;
+}
+
 int tp_object_set_xattr(struct tp_object *o, const char *name, const void *value, size_t len, int flags)
 {
 	struct tp_xattr **at = find_xattr(o, name), *x;

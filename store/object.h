@@ -245,6 +245,9 @@ struct tp_extra *tp_object_extra(struct tp_object *o);
 /* What a write, a truncation or a chown by who is not privileged does to setuid and setgid. */
 void tp_object_kill_suid(struct tp_object *o);
 
+/* What o takes of the daemon's memory for its attributes and for a link's text. */
+size_t tp_object_extra_bytes(const struct tp_object *o);
+
 /* user.* bytes that one object may have in all, names and values. */
 #define TP_XATTR_BYTES_MAX 4096u
 /* user.* attributes; name with its prefix. -ENODATA, -EEXIST, -ENOMEM, -ENOSPC beyond 4 KiB in all, -ERANGE as getxattr(2). flags as setxattr(2). */

@@ -19,6 +19,7 @@ struct tp_store_options {
 	const char *state; /* STATE; NULL: nothing is kept (tests) */
 	struct tp_pool_options pool;
 	unsigned high_pct, low_pct;   /* eviction watermarks, 0 < low < high <= 100 */
+	uint64_t names_max;	      /* 0: no limit; see tp_tree_may_name() */
 	uint64_t journal_interval_ns; /* how long a change may wait for stable storage */
 	const struct tp_clock *clock; /* NULL: the system's */
 	bool read_only;

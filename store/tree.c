@@ -17,8 +17,12 @@
 #include <xxhash.h>
 
 #include "store/cleanup.h"
+#include "store/evict.h"
 #include "store/file.h"
 #include "store/record.h"
+
+/* Beyond the limit, and an eighth of it, while cold ones go: more than come while the evictor is woken. */
+#define NAMES_MORE 4096
 
 bool tp_who_administers(const struct tp_who *who)
 {
@@ -336,6 +340,20 @@ static struct tp_object *first_directory(struct tp_tree *t, struct tp_object *di
 	return NULL;
 }
 
+int tp_tree_may_name(struct tp_tree *t, uint64_t bytes)
+{
+	uint64_t max = t->store->options.names_max * TP_NAME_BYTES;
+	uint64_t used = atomic_load(&t->names_bytes) + bytes;
+
+	if (max == 0 || bytes == 0 || used <= max)
+		return 0;
+	if (t->idle_spare == 0 || atomic_load(&t->names_stuck))
+		return -ENOSPC;
+	/* What is cold is on its way out: until it has gone there may be some more. */
+	tp_evictor_look(t->store->evictor);
+	return used <= max + max / 8 + NAMES_MORE * TP_NAME_BYTES ? 0 : -ENOSPC;
+}
+
 void tp_tree_count_use(struct tp_tree *t, struct tp_object *dir, bool hit)
 {
 	struct tp_object *first = first_directory(t, dir);
@@ -569,6 +587,8 @@ void tp_tree_count(struct tp_tree *t, struct tp_tree_counts *ret)
 		.directories = t->directories,
 		.others = t->others,
 		.drafts = t->drafts,
+		.names = (atomic_load(&t->names_bytes) + TP_NAME_BYTES - 1) / TP_NAME_BYTES,
+		.names_spare = t->idle_spare,
 	};
 }
 

@@ -89,6 +89,7 @@ struct tp_tree_hooks {
 };
 
 #define TP_MAP_LOCKS 64
+#define TP_NAME_BYTES UINT64_C(512)
 #define TP_RETRIES 64
 
 struct tp_tree {
@@ -107,6 +108,8 @@ struct tp_tree {
 	uint64_t objects;	       /* regular files with a name; lock */
 	uint64_t directories, others;  /* lock */
 	uint64_t drafts;	       /* lock */
+	_Atomic uint64_t names_bytes;  /* see tp_tree_may_name(); changed with lock held exclusively */
+	_Atomic bool names_stuck;      /* the evictor found none that may go, and rests */
 	_Atomic uint64_t closing;      /* drafts, visible ones too, of which a RELEASE may be on its way */
 	uint64_t number;	       /* the last given out where there is no ledger */
 	_Atomic uint64_t unknown_ends; /* drafts published though how a writer ended is not known */
@@ -116,6 +119,7 @@ struct tp_tree {
 	_Atomic uint64_t old_bytes;
 	uint64_t idle_bytes; /* lock: of what lies in the order of eviction and is neither open nor busy */
 	uint64_t idle_pinned_bytes; /* lock: of them, pinned */
+	uint64_t idle_spare;	    /* lock: how many of them are not pinned */
 	/* Threads that were told ESTALE once and must be served next time. retries_lock. */
 	struct {
 		pid_t tid;
@@ -227,6 +231,8 @@ int tp_tree_remove_xattr(struct tp_tree *t, struct tp_who *who, uint64_t node, c
 
 struct tp_tree_counts {
 	uint64_t objects, directories, others, drafts;
+	uint64_t names;	      /* as tp_tree_may_name() counts them */
+	uint64_t names_spare; /* of objects that could be evicted */
 };
 
 void tp_tree_count(struct tp_tree *t, struct tp_tree_counts *ret);
@@ -347,6 +353,11 @@ void tp_tree_limit(struct tp_tree *t, struct tp_object *dir, bool limited);
 /* The directory whose quota o would pass with more_bytes, or NULL. shared */
 struct tp_object *tp_tree_over_quota(struct tp_tree *t, const struct tp_object *o, uint64_t more_bytes);
 const char *tp_tree_path_locked(struct tp_tree *t, uint64_t node, char *buf, size_t len); /* shared */
+/*
+ * May there be one more name, or attributes, of so many bytes? A name counts for TP_NAME_BYTES, which is what it and its object take of the daemon's memory and a little
+ * more, attributes and the texts of links for their own. -ENOSPC: there are options.names_max, and nothing that could be evicted makes room. shared
+ */
+int tp_tree_may_name(struct tp_tree *t, uint64_t bytes);
 /* Makes a name of o in dir, at the end. -ENOMEM. ret may be NULL. */
 int tp_tree_add_name(struct tp_tree *t, struct tp_object *dir, const char *name, size_t len,
 	struct tp_object *o, struct tp_name **ret);

@@ -50,10 +50,13 @@ int tp_tree_add_name(struct tp_tree *t, struct tp_object *dir, const char *name,
 		return r;
 	}
 	tp_table_add(&t->names, &n->link);
+	atomic_fetch_add(&t->names_bytes, TP_NAME_BYTES);
 	/* The first name stays the first: it decides which rules hold, and whose directories count the bytes. */
 	struct tp_name **last = &o->names;
 	uint64_t charged = S_ISREG(o->mode) && !o->names ? atomic_exchange(&o->charged, 0) : 0;
 
+	if (!o->names)
+		atomic_fetch_add(&t->names_bytes, tp_object_extra_bytes(o));
 	while (*last)
 		last = &(*last)->next_of_object;
 	*last = n;
@@ -83,12 +86,15 @@ static void remove_name(struct tp_tree *t, struct tp_name *n)
 	while (*at != n)
 		at = &(*at)->next_of_object;
 	*at = n->next_of_object;
+	if (!o->names)
+		atomic_fetch_sub(&t->names_bytes, tp_object_extra_bytes(o));
 	if (charged)
 		tp_tree_charge(t, o, (int64_t)charged);
 	if (S_ISREG(o->mode) && tp_tree_hidden(o))
 		n->parent->dir->hidden--;
 	tp_dir_remove(n->parent->dir, n);
 	tp_table_remove(&t->names, &n->link);
+	atomic_fetch_sub(&t->names_bytes, TP_NAME_BYTES);
 	if (!S_ISDIR(o->mode) && --o->nlink == 0 && S_ISREG(o->mode))
 		t->objects--;
 	free(n);
@@ -187,16 +193,12 @@ void tp_tree_settle_object(struct tp_tree *t, struct tp_object *o)
 {
 	if (o->names || o->node.id < TP_NODE_DYNAMIC_FIRST)
 		return;
-	if (S_ISREG(o->mode)) {
-		if (o->gens == 0)
-			tp_object_free(o);
-		return;
-	}
-	if (tp_node_lookups(&o->node) > 0)
+	if (S_ISREG(o->mode) ? o->gens > 0 : tp_node_lookups(&o->node) > 0)
 		return;
 	if (S_ISDIR(o->mode))
 		tp_list_remove(&o->dir->dirty);
-	tp_table_remove(&t->nodes, &o->node.link);
+	if (!S_ISREG(o->mode))
+		tp_table_remove(&t->nodes, &o->node.link);
 	tp_object_free(o);
 }
 
@@ -275,6 +277,8 @@ static int make_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_roo
 	/* More than that could not be recorded. */
 	if (r == 0 && S_ISLNK(mode) && strlen(target) >= PATH_MAX)
 		r = -ENAMETOOLONG;
+	if (r == 0)
+		r = tp_tree_may_name(t, (beaten ? 0 : TP_NAME_BYTES) + (S_ISLNK(mode) ? strlen(target) : 0));
 	if (r == 0)
 		r = tp_tree_may_note(t, room, mode);
 	if (r < 0)
@@ -376,6 +380,8 @@ static int link_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_roo
 		r = tp_gen_may_complete(t, o, dir, name);
 	if (r == 0)
 		r = find_place(t, who, dir, name, &beaten);
+	if (r == 0)
+		r = tp_tree_may_name(t, beaten ? 0 : TP_NAME_BYTES);
 	if (r == 0)
 		r = tp_tree_may_note(t, room, o->mode);
 	if (r == 0)
@@ -832,6 +838,9 @@ static int load_node(const void *key, size_t key_len, const void *value, size_t 
 	fixed->mtime_ns = o->mtime_ns;
 	fixed->ctime_ns = o->ctime_ns;
 	fixed->extra = tp_steal_ptr(o->extra);
+	/* Others are counted with their name. */
+	if (fixed->names)
+		atomic_fetch_add(&t->names_bytes, tp_object_extra_bytes(fixed));
 	/* Others are listed with their name. */
 	tp_tree_limit(t, fixed, fixed->extra && fixed->extra->policy.quota_bytes);
 	fixed->recorded = true;

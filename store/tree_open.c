@@ -287,8 +287,9 @@ static int create_locked(struct tp_tree *t, struct tp_who *who, uint64_t parent,
 	if (n)
 		return open_existing(t, who, n, flags, ret, ret_opened);
 	at_once = visible_at_once(t, dir, name, strlen(name), flags);
-	if (at_once < 0)
-		return at_once;
+	r = at_once < 0 ? at_once : tp_tree_may_name(t, TP_NAME_BYTES);
+	if (r < 0)
+		return r;
 	r = new_file(t, who, dir, mode, at_once, &g);
 	if (r < 0)
 		return r;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/xattr.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -128,12 +129,23 @@ static int set_rule(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *
 	return 0;
 }
 
+/* How many bytes more o has when name is set to len bytes; 0 also where that is refused. */
+static size_t growth(const struct tp_object *o, const char *name, size_t len, int flags)
+{
+	ssize_t had = tp_object_get_xattr(o, name, NULL, 0);
+
+	if (had < 0)
+		return flags & XATTR_REPLACE ? 0 : sizeof(struct tp_xattr) + strlen(name) + len;
+	return flags & XATTR_CREATE || len <= (size_t)had ? 0 : len - (size_t)had;
+}
+
 /* Sets name, or removes it (value NULL). A rule of ours that is removed is one that is set to nothing. */
 static int change_xattr_locked(struct tp_tree *t, struct tp_who *who, struct tp_tree_room *room,
 	uint64_t node, const char *name, const void *value, size_t len, int flags)
 {
 	struct tp_node *n = tp_tree_node(t, node);
 	struct tp_object *o;
+	size_t before;
 	int r;
 
 	if (!n)
@@ -142,10 +154,15 @@ static int change_xattr_locked(struct tp_tree *t, struct tp_who *who, struct tp_
 	if (our_key(name))
 		return set_rule(t, who, room, o, our_key(name), value ? value : "", len);
 	r = tp_tree_may_note(t, room, o->mode);
+	if (r == 0 && value)
+		r = tp_tree_may_name(t, growth(o, name, len, flags));
+	before = tp_object_extra_bytes(o);
 	if (r == 0)
 		r = value ? tp_object_set_xattr(o, name, value, len, flags) : tp_object_remove_xattr(o, name);
 	if (r < 0)
 		return r;
+	if (o->names)
+		atomic_fetch_add(&t->names_bytes, tp_object_extra_bytes(o) - before);
 	o->ctime_ns = tp_wall_ns(t->store->clock);
 	tp_tree_tell_node(t, node);
 	tp_tree_note_object(t, o);

@@ -57,6 +57,7 @@ Test(options, defaults_are_those_of_the_manual)
 
 	parsed(&o, "");
 	cr_assert_eq(o.ram_bytes, UINT64_C(4) << 30);
+	cr_assert_eq(o.names_max, 1000000, "nothing could be read of the memory");
 	cr_assert_eq(o.pool.count, 0);
 	cr_assert_eq(o.hugepages, TP_HUGEPAGES_TRY);
 	cr_assert(o.prefault);
@@ -109,6 +110,7 @@ Test(options, a_bad_value_is_a_sentence_that_names_it)
 		{"low=99999999999999999999", "not a whole number"},
 		{"low=90", "low=90 is not below high=90"},
 		{"threads=0", "threads=0 is not between 1 and 64"},
+		{"names=0", "names=0 is not between 1 and 4000000000"},
 		{"drain=0", "drain=0 is not between 1 and"},
 		{"hugepages=yes", "hugepages=yes is none of try|off|require"},
 		{"hugepages=", "is none of"},
@@ -239,8 +241,9 @@ Test(options, the_command_line_wins_over_the_environment)
 	cr_assert_eq(tp_options_init(&o, &err), 0);
 	cr_assert_eq(tp_options_environment(&o, environment, warn, NULL, &err), 0, "%s", err.text);
 	cr_assert_eq(o.pool.count, 2);
-	cr_assert_eq(tp_options_parse(&o, "high=75,pool=/c", &err), 0);
+	cr_assert_eq(tp_options_parse(&o, "high=75,pool=/c,names=5000", &err), 0);
 	cr_assert_eq(tp_options_finish(&o, NOWHERE, &err), 0);
+	cr_assert_eq(o.names_max, 5000);
 	cr_assert_eq(warnings, 0);
 	cr_assert_eq(o.ram_bytes, 32 << 20);
 	cr_assert_eq(o.high_pct, 75);
@@ -251,6 +254,7 @@ Test(options, the_command_line_wins_over_the_environment)
 	cr_assert(strstr(text, "pool=/c  # command line\n"));
 	cr_assert(strstr(text, "high=75  # command line\n"));
 	cr_assert(strstr(text, "low=60  # environment\n"));
+	cr_assert(strstr(text, "names=5000  # command line\n"));
 	cr_assert(strstr(text, "ro=on  # environment\n"));
 	cr_assert(strstr(text, "drain=20  # default\n"));
 	cr_assert(strstr(text, "threads=auto  # default\n"));

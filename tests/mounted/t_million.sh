@@ -7,7 +7,7 @@ requires python3
 names=100000
 [ -n "${TP_SOAK:-}" ] && names=1000000
 
-tp_mount -o ram=1G
+tp_mount -o ram=1G,names=1100000
 mkdir "$MNT/cache/many"
 ok "$names objects are created" python3 - "$MNT/cache/many" $names <<'PY'
 import os, sys

@@ -425,3 +425,38 @@ for size, count in ((200, 20000), (1000, 20000), (5000, 8000)):
     empty(d)
     os.rmdir(d)
 PY
+tp_umount
+
+# --- names
+tp_mount -o ram=32M,names=1000
+ok "cold objects make room for names, and who needs one more than there may be hears ENOSPC" python3 - "$MNT" <<'PY'
+from space import *
+def free_names():
+    return os.statvfs(MNT).f_ffree
+
+assert os.statvfs(MNT).f_files == 1000
+assert 990 <= free_names() < 1000
+d = mkdir("names")
+for i in range(3000):
+    assert put(f"{d}/{i}", 100) is None, f"object {i} of 100 bytes"
+deadline = time.monotonic() + 120
+while stat_of("tidepool_names") > 900:
+    assert time.monotonic() < deadline, "cold objects go"
+    time.sleep(0.02)
+assert os.listdir(d), "and not all of them"
+empty(d)
+n = 0
+try:
+    for n in range(3000):
+        os.mkdir(f"{MNT}/cache/d{n}")
+    assert False, f"{n} directories among 1000 names"
+except OSError as e:
+    assert e.errno == errno.ENOSPC, e
+assert 990 <= n <= 1000, f"{n} directories among 1000 names"
+assert free_names() == 0
+with open(f"{MNT}/.tidepool/health") as f:
+    assert "names: all 1000 are taken" in f.read()
+os.rename(f"{MNT}/cache/d0", f"{MNT}/cache/e0")
+os.rmdir(f"{MNT}/cache/e0")
+os.mkdir(f"{MNT}/cache/e1")
+PY

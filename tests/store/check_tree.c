@@ -28,7 +28,8 @@ struct check {
 	size_t objects_count, objects_max;
 	const struct tp_gen **gens;
 	size_t gens_count, gens_max;
-	uint64_t directories, others, regular, drafts, quotas, idle_bytes, idle_pinned_bytes;
+	uint64_t directories, others, regular, drafts, quotas, idle_bytes, idle_pinned_bytes, idle_spare,
+		names_bytes;
 };
 
 static __thread char problem[512];
@@ -112,6 +113,10 @@ static const char *collect(struct check *c)
 		if (to == 0 || c->objects[to - 1].object != c->objects[i].object)
 			c->objects[to++] = c->objects[i];
 	c->objects_count = to;
+	c->names_bytes = names * TP_NAME_BYTES;
+	for (size_t i = 0; i < to; i++)
+		if (c->objects[i].object->names)
+			c->names_bytes += tp_object_extra_bytes(c->objects[i].object);
 	return NULL;
 }
 
@@ -163,6 +168,7 @@ static const char *check_gen(struct check *c, const struct tp_gen *g)
 		"gen %" PRIu64, g->node.id);
 	c->idle_bytes += g->idle ? tp_map_bytes(&g->map) : 0;
 	c->idle_pinned_bytes += g->idle && g->pinned ? tp_map_bytes(&g->map) : 0;
+	c->idle_spare += g->idle && !g->pinned;
 	switch ((enum tp_gen_state)g->state) {
 	case TP_GEN_RESERVED:
 		HOLDS(g->draft && tp_map_pages(&g->map) == 0 && g->opens == 0, "gen %" PRIu64, g->node.id);
@@ -305,6 +311,9 @@ static const char *check_counts(struct check *c)
 		writing, c->drafts);
 	HOLDS(t->quotas == c->quotas, "%" PRIu64 ", %" PRIu64, atomic_load(&t->quotas), c->quotas);
 	HOLDS(t->old_bytes == old_bytes, "%" PRIu64 ", %" PRIu64, atomic_load(&t->old_bytes), old_bytes);
+	HOLDS(t->idle_spare == c->idle_spare, "%" PRIu64 ", %" PRIu64, t->idle_spare, c->idle_spare);
+	HOLDS(atomic_load(&t->names_bytes) == c->names_bytes, "%" PRIu64 ", %" PRIu64,
+		atomic_load(&t->names_bytes), c->names_bytes);
 	HOLDS(t->idle_bytes == c->idle_bytes, "%" PRIu64 ", %" PRIu64, t->idle_bytes, c->idle_bytes);
 	HOLDS(t->idle_pinned_bytes == c->idle_pinned_bytes, "%" PRIu64 ", %" PRIu64, t->idle_pinned_bytes,
 		c->idle_pinned_bytes);
