@@ -66,7 +66,6 @@ void tp_op_open(struct tp_fs *fs, struct tp_request *r)
 	struct tp_who who = tp_ops_who(r);
 	struct fuse_open_out out;
 	struct tp_handle *h;
-	bool drops;
 	int error;
 
 	if (tp_control_is_node(r->caller.node)) {
@@ -85,12 +84,13 @@ void tp_op_open(struct tp_fs *fs, struct tp_request *r)
 		tp_ops_reply(fs, r, error);
 		return;
 	}
-	drops = !h->opened.direct && !h->opened.keep_cache;
-	if (drops && h->opened.quiet && tp_preload(fs, r, h->opened.gen))
+	h->drops = !h->opened.direct && !h->opened.keep_cache;
+	if (h->drops && h->opened.quiet && tp_preload(fs, r, h->opened.gen)) {
 		h->opened.keep_cache = true;
-	else
+		h->drops = false;
+	} else {
 		tp_preload_await(fs, r, r->caller.node);
-	h->drops = drops && !h->opened.keep_cache;
+	}
 	fill_open(h, &out, !h->opened.quiet || tp_ops_has_locks(fs, h));
 	tp_reply_data(fs->session, &r->caller, &out, sizeof(out));
 }

@@ -80,10 +80,13 @@ void tp_preload_await(struct tp_fs *fs, struct tp_request *r, uint64_t node)
 
 	if (atomic_load(&p->count) == 0)
 		return;
-	TP_LOCK(&p->lock);
-	if (!is_on_the_way(p, node))
-		return;
+	{
+		TP_LOCK(&p->lock);
+		if (!is_on_the_way(p, node))
+			return;
+	}
 	tp_request_may_block(r);
+	TP_LOCK(&p->lock);
 	while (is_on_the_way(p, node))
 		(void)pthread_cond_wait(&p->arrived, &p->lock);
 }

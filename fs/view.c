@@ -253,7 +253,8 @@ static unsigned print_troubles(struct tp_fs *fs, FILE *out)
 		lines += fprintf(out, "notices: %" PRIu64 " invalidations could not be sent to the kernel\n",
 				 lost) > 0;
 	tp_tree_count(fs->tree, &counts);
-	if (counts.names >= fs->store->options.names_max && counts.names_spare == 0)
+	if (counts.names >= fs->store->options.names_max &&
+		(counts.names_spare == 0 || atomic_load(&fs->tree->names_stuck)))
 		lines += fprintf(out,
 				 "names: all %" PRIu64 " are taken, and nothing may be evicted for another "
 				 "one; see the option names\n",

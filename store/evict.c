@@ -493,19 +493,19 @@ static bool has_spare_names(struct tp_evictor *e)
 static void keep_names(struct tp_evictor *e)
 {
 	const struct tp_store_options *o = &e->store->options;
-	uint64_t start_ns = tp_mono_ns(e->store->clock);
+	uint64_t start_ns = tp_mono_ns(e->store->clock), end_ns;
 	unsigned pct = o->high_pct;
 
 	if (start_ns < e->names_rest_ns)
 		return;
 	atomic_store(&e->store->tree->names_stuck, false);
 	for (; has_names_above(e, pct) && has_spare_names(e); pct = o->low_pct) {
-		uint64_t now_ns = tp_mono_ns(e->store->clock);
-
+		start_ns = tp_mono_ns(e->store->clock);
 		if (evict(e, FOR_NAMES, 0, has_names_above(e, 100)) > 0 || !has_names_above(e, o->low_pct))
 			continue;
 		/* All was looked at for nothing: that is done again, but not all the time. */
-		e->names_rest_ns = now_ns + TICK_NS + NAMES_REST * (now_ns - start_ns);
+		end_ns = tp_mono_ns(e->store->clock);
+		e->names_rest_ns = end_ns + TICK_NS + NAMES_REST * (end_ns - start_ns);
 		atomic_store(&e->store->tree->names_stuck, true);
 		return;
 	}

@@ -193,12 +193,16 @@ void tp_tree_settle_object(struct tp_tree *t, struct tp_object *o)
 {
 	if (o->names || o->node.id < TP_NODE_DYNAMIC_FIRST)
 		return;
-	if (S_ISREG(o->mode) ? o->gens > 0 : tp_node_lookups(&o->node) > 0)
+	if (S_ISREG(o->mode)) {
+		if (o->gens == 0)
+			tp_object_free(o);
+		return;
+	}
+	if (tp_node_lookups(&o->node) > 0)
 		return;
 	if (S_ISDIR(o->mode))
 		tp_list_remove(&o->dir->dirty);
-	if (!S_ISREG(o->mode))
-		tp_table_remove(&t->nodes, &o->node.link);
+	tp_table_remove(&t->nodes, &o->node.link);
 	tp_object_free(o);
 }
 
@@ -838,10 +842,9 @@ static int load_node(const void *key, size_t key_len, const void *value, size_t 
 	fixed->mtime_ns = o->mtime_ns;
 	fixed->ctime_ns = o->ctime_ns;
 	fixed->extra = tp_steal_ptr(o->extra);
-	/* Others are counted with their name. */
+	/* Others are counted and listed with their name. */
 	if (fixed->names)
 		atomic_fetch_add(&t->names_bytes, tp_object_extra_bytes(fixed));
-	/* Others are listed with their name. */
 	tp_tree_limit(t, fixed, fixed->extra && fixed->extra->policy.quota_bytes);
 	fixed->recorded = true;
 	tp_object_free(o);

@@ -153,9 +153,9 @@ static int change_xattr_locked(struct tp_tree *t, struct tp_who *who, struct tp_
 	o = tp_tree_object_of(n);
 	if (our_key(name))
 		return set_rule(t, who, room, o, our_key(name), value ? value : "", len);
-	r = tp_tree_may_note(t, room, o->mode);
-	if (r == 0 && value)
-		r = tp_tree_may_name(t, growth(o, name, len, flags));
+	r = value ? tp_tree_may_name(t, growth(o, name, len, flags)) : 0;
+	if (r == 0)
+		r = tp_tree_may_note(t, room, o->mode);
 	before = tp_object_extra_bytes(o);
 	if (r == 0)
 		r = value ? tp_object_set_xattr(o, name, value, len, flags) : tp_object_remove_xattr(o, name);

@@ -234,6 +234,21 @@ static void *ask_to_read(void *user)
 	return NULL;
 }
 
+/* Opens a->node to read, by a thread whose bytes are held up. */
+static void hold_up(struct asking *a, pthread_t *ret)
+{
+	kernel.hold = true;
+	cr_assert_eq(pthread_create(ret, NULL, ask_to_read, a), 0);
+	await(&kernel.on_the_way, "the bytes are on their way");
+}
+
+static void let_arrive(pthread_t reads)
+{
+	(void)sem_post(&kernel.let_go);
+	pthread_join(reads, NULL);
+	kernel.hold = false;
+}
+
 Test(preload, the_first_open_gives_all_bytes_and_later_ones_keep_them)
 {
 	struct fake k;
@@ -378,6 +393,32 @@ Test(preload, what_is_old_is_kept_by_nobody_until_somebody_has_read)
 	fake_close(&k);
 }
 
+/* One that was there before may write past the cache after the READ. */
+Test(preload, what_is_old_is_kept_by_nobody_while_somebody_writes_past_the_cache)
+{
+	struct fake k;
+	struct fuse_read_in in = {.size = 4096};
+	struct file writer;
+	uint64_t node;
+
+	fake_open(&k);
+	cr_assert_eq(put_bytes(&k.f, TP_NODE_CACHE, ".x", 100000, 3), 0);
+	cr_assert_eq(file_open(&k.f, &k.f.me, TP_NODE_CACHE, ".x", O_WRONLY, &writer), 0);
+	cr_assert(writer.opened.direct);
+	node = look_up(&k, ".x");
+	ask_open(&k, node, O_RDWR);
+	in.fh = kernel.handles[0];
+	ask(&k, FUSE_READ, node, &in, sizeof(in));
+	cr_assert_str_eq(sent(), "opened read ");
+	release_all(&k);
+	cr_assert_eq(file_close(&k.f, &writer), 0);
+	ask_open(&k, node, O_RDONLY);
+	cr_assert_str_eq(sent(), "opened ");
+	release_all(&k);
+	tp_tree_forget(k.f.tree, node, 1);
+	fake_close(&k);
+}
+
 /*
  * The kernel may change the pages of a file, or read them, as soon as it has these answers; bytes that come afterwards would be older, or have to wait for
  * the READ.
@@ -402,16 +443,12 @@ Test(preload, who_may_change_or_read_the_bytes_hears_of_it_when_they_have_arrive
 		fake_open(&k);
 		put(&k.f, TP_NODE_CACHE, ".x", "text");
 		a.node = look_up(&k, ".x");
-		kernel.hold = true;
-		cr_assert_eq(pthread_create(&reads, NULL, ask_to_read, &a), 0);
-		await(&kernel.on_the_way, "the bytes are on their way");
+		hold_up(&a, &reads);
 		cr_assert_eq(pthread_create(&changes, NULL, ask_to_change, &a), 0);
 		await(&kernel.waits, "who changes them waits");
 		cr_assert_str_eq(sent(), "");
-		(void)sem_post(&kernel.let_go);
-		pthread_join(reads, NULL);
+		let_arrive(reads);
 		pthread_join(changes, NULL);
-		kernel.hold = false;
 		text = sent();
 		cr_assert(strncmp(text, "given 4 ", 8) == 0 && strlen(text) == strlen(answers[change]),
 			"change %d: %s", (int)change, text);
@@ -434,16 +471,12 @@ Test(preload, nobody_waits_for_the_bytes_of_others)
 	put(&k.f, TP_NODE_CACHE, ".y", "other");
 	a.node = look_up(&k, ".x");
 	other = look_up(&k, ".y");
-	kernel.hold = true;
-	cr_assert_eq(pthread_create(&reads, NULL, ask_to_read, &a), 0);
-	await(&kernel.on_the_way, "the bytes are on their way");
+	hold_up(&a, &reads);
 	ask_open(&k, other, O_WRONLY);
 	cr_assert_str_eq(sent(), "opened ");
 	ask_truncate(&k, other);
 	cr_assert_str_eq(sent(), "attributes ");
-	(void)sem_post(&kernel.let_go);
-	pthread_join(reads, NULL);
-	kernel.hold = false;
+	let_arrive(reads);
 	cr_assert_str_eq(sent(), "given 4 opened kept ");
 	release_all(&k);
 	tp_tree_forget(k.f.tree, a.node, 1);

@@ -157,7 +157,7 @@ Test(names, cold_objects_go_when_there_are_too_many)
 	fixture_close(&f);
 }
 
-/* An object's attributes go after its name, when the kernel has heard of that. */
+/* Attributes count no more when the name has gone, though they are there until the kernel has heard of that. */
 Test(names, not_more_go_than_have_to_where_attributes_count)
 {
 	struct fixture f;
